@@ -1,0 +1,49 @@
+"""The attention module: a trunk weighted by a soft mask (Wang et al., CVPR 2017, section 3)."""
+
+from __future__ import annotations
+
+from ranspec.blocks.masks import local_mask, soft_mask
+from ranspec.blocks.units import make_unit
+from ranspec.ir.builder import BlockCall, Builder, Value, block
+from ranspec.ir.dimension import Dimension
+from ranspec.spec.model import Attention, EncoderDecoderMask, Unit
+
+
+@block
+def attention_module(
+    b: Builder,
+    x: Value,
+    *,
+    channels: Dimension,
+    mask_depth: int | None,
+    unit: Unit,
+    attention: Attention,
+) -> Value:
+    """Attention module."""
+    learning = "(1 + mask) * trunk" if attention.learning == "residual" else "mask * trunk"
+    described = f"Attention module, {learning}"
+    if isinstance(attention.mask, EncoderDecoderMask):
+        b.variant(f"AttentionModuleDepth{mask_depth}", f"{described}, with a mask of depth {mask_depth}.")
+    else:
+        b.variant("AttentionModule", f"{described}, with a mask of local convolutions.")
+    b.all_equal((x.channels, channels))
+
+    def units(name: str, value: Value, count: int) -> Value:
+        return b.sequence(name, [make_unit(unit, channels)] * count, value)
+
+    x = units("before", x, attention.p)
+    trunk = b.label("trunk", units("trunk", x, attention.t))
+    mask = b.label("mask", b.call("mask", _mask(channels, mask_depth, unit, attention), x))
+    weight = b.add_scalar(mask, 1.0) if attention.learning == "residual" else mask
+    return units("after", b.multiply(weight, trunk), attention.p)
+
+
+def _mask(
+    channels: Dimension, mask_depth: int | None, unit: Unit, attention: Attention
+) -> BlockCall:
+    shared = {"channels": channels, "unit": unit, "activation": attention.activation}
+    if isinstance(attention.mask, EncoderDecoderMask):
+        return soft_mask(
+            depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared
+        )
+    return local_mask(mask=attention.mask, **shared)

@@ -1,0 +1,88 @@
+"""Soft mask branches of the attention module (Wang et al., CVPR 2017, sections 3.1 and 4.1)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ranspec.blocks.pooling import pool
+from ranspec.blocks.units import make_unit
+from ranspec.ir.builder import Builder, Value, block
+from ranspec.ir.dimension import Dimension
+from ranspec.spec.model import EncoderDecoderMask, LocalConvolutionMask, Unit
+
+CHANNEL_EPSILON = 1e-6
+SPATIAL_EPSILON = 1e-5
+
+Activation = Literal["mixed", "channel", "spatial"]
+
+
+@block
+def soft_mask(
+    b: Builder,
+    x: Value,
+    *,
+    channels: Dimension,
+    depth: int,
+    down_units: int,
+    unit: Unit,
+    activation: Activation,
+    mask: EncoderDecoderMask,
+) -> Value:
+    """Encoder-decoder soft mask."""
+    b.variant(f"SoftMaskDepth{depth}", f"Soft mask branch that pools {_times(depth)}.")
+    b.all_equal((x.channels, channels))
+
+    def units(name: str, value: Value, count: int) -> Value:
+        return b.sequence(name, [make_unit(unit, channels)] * count, value)
+
+    levels = [x]
+    for level in range(1, depth + 1):
+        smallest = min(levels[-1].height.value, levels[-1].width.value)
+        if smallest < 2:
+            size = f"{x.height.value}x{x.width.value}"
+            b.fail(f"a {size} map can be pooled {level - 1} times, not {depth}", "mask_depth")
+        y = units(f"down{level}", pool(b, levels[-1], mask.pool), down_units)
+        levels.append(b.label(f"down{level}", y) if level < depth else y)
+    y = units("bottom", levels.pop(), mask.bottom_units)
+    while len(levels) > 1:
+        skip, level = levels.pop(), len(levels)
+        y = b.resize(y, skip, mask.interpolation, mask.align_corners)
+        y = b.add(y, units(f"skip{level}", skip, mask.skip_units))
+        y = units(f"up{level}", y, mask.up_units)
+    y = b.resize(y, x, mask.interpolation, mask.align_corners)
+    return _mask_head(b, y, channels, activation, mask.head_normalization, mask.head_bias)
+
+
+@block
+def local_mask(
+    b: Builder,
+    x: Value,
+    *,
+    channels: Dimension,
+    unit: Unit,
+    activation: Activation,
+    mask: LocalConvolutionMask,
+) -> Value:
+    """Soft mask branch of local convolutions alone (Wang et al., Table 4)."""
+    b.all_equal((x.channels, channels))
+    y = b.sequence("units", [make_unit(unit, channels)] * mask.units, x)
+    return _mask_head(b, y, channels, activation, mask.head_normalization, mask.head_bias)
+
+
+def _mask_head(
+    b: Builder, y: Value, channels: Dimension, activation: Activation, norm: bool, bias: bool
+) -> Value:
+    for index in (1, 2):
+        y = b.norm_relu(f"norm{index}", y) if norm else y
+        y = b.convolution(f"conv{index}", y, channels, kernel=1, bias=bias)
+    match activation:
+        case "mixed":
+            return b.sigmoid(y)
+        case "channel":
+            return b.channel_normalize(y, CHANNEL_EPSILON)
+        case "spatial":
+            return b.sigmoid(b.spatial_normalize(y, SPATIAL_EPSILON))
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count} times")

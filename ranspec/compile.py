@@ -1,0 +1,69 @@
+"""From a spec to a verified graph."""
+
+from __future__ import annotations
+
+import keyword
+import math
+
+from ranspec.blocks.network import network
+from ranspec.ir.builder import BatchNormSettings, BuildError, Tracer
+from ranspec.ir.graph import Graph
+from ranspec.ir.verifier import verify_graph
+from ranspec.spec import LoadedSpec, Spec, SpecError
+
+
+def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = None) -> Graph:
+    """Compile a spec, for another (height, width) than its own if one is given.
+
+    Raises `SpecError`, with the position in the spec, where the network cannot be built or is
+    larger than the spec's `parameter_limit`.
+    """
+    spec = loaded.spec
+    try:
+        graph = trace_spec(spec, input_size=input_size)
+    except BuildError as error:
+        place = f" (at {error.path})" if error.path else ""
+        problem = loaded.problem(_spec_path(loaded, error), f"{error}{place}")
+        raise SpecError((problem,)) from error
+    size = sum(math.prod(tensor.shape) for tensor in graph.tensors.values())
+    if size > spec.parameter_limit:
+        message = (
+            f"the network has {size:,} parameters, more than parameter_limit "
+            f"{spec.parameter_limit:,}; raise parameter_limit if it is meant"
+        )
+        raise SpecError((loaded.problem(("parameter_limit",), message),))
+    verify_graph(graph)
+    return graph
+
+
+def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Graph:
+    """Trace a spec's network; raises `BuildError`, without a position, where it cannot be built."""
+    height, width = input_size or (spec.input.height, spec.input.width)
+    settings = BatchNormSettings(spec.batch_norm.epsilon, spec.batch_norm.momentum)
+    call = network(
+        classes=spec.classes,
+        class_name=class_name(spec.name),
+        description=f"{spec.source.rstrip('.')}.",
+        stem=spec.stem,
+        stages=tuple(spec.stages.items()),
+        unit=spec.unit,
+        attention=spec.attention,
+        head_settings=spec.head,
+    )
+    root = Tracer(settings).trace(call, [(height, width, spec.input.channels)])
+    return Graph(spec.name, root)
+
+
+def class_name(name: str) -> str:
+    """Turn a spec's name into a class name: `attention92_cifar` into `Attention92Cifar`."""
+    camel = "".join(word.capitalize() for word in name.split("_"))
+    return f"{camel}Network" if keyword.iskeyword(camel) else camel
+
+
+def _spec_path(loaded: LoadedSpec, error: BuildError) -> tuple[str, ...]:
+    """Return the place in the spec that is most likely at fault."""
+    part = error.path.partition(".")[0]
+    owner = ("stages", part) if part in loaded.spec.stages else (part,)
+    key = () if error.key is None else (error.key,)
+    candidates = ((*owner, *key), (*owner, "unit", *key), ("unit", *key), owner, ("stages",))
+    return next((path for path in candidates if path in loaded.origins), owner)

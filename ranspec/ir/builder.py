@@ -1,0 +1,433 @@
+"""Tracing: running a block over symbolic values to record what it does."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, NoReturn, overload
+
+from ranspec.ir import operations as ops
+from ranspec.ir.dimension import (
+    Dimension,
+    Expression,
+    Named,
+    Parameter,
+    dimension,
+    substitute,
+)
+from ranspec.ir.operation import Operation, Padding, Shape, ShapeError, Sizes
+from ranspec.ir.operations.pooling import PoolPadding
+from ranspec.ir.operations.resize import Interpolation
+from ranspec.ir.trace import Call, CallNode, Node, OperationNode, Trace
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Value:
+    """A feature map (height, width, channels) or vector (features,) inside a block."""
+
+    index: int
+    shape: Shape
+
+    @property
+    def height(self) -> Dimension:
+        return self.shape[0]
+
+    @property
+    def width(self) -> Dimension:
+        return self.shape[1]
+
+    @property
+    def channels(self) -> Dimension:
+        """The channels of a map, or the features of a vector."""
+        return self.shape[-1]
+
+
+class BuildError(ValueError):
+    """A network that cannot be built: `path` is the block at fault, `key` the setting."""
+
+    def __init__(self, message: str, path: str, key: str | None) -> None:
+        super().__init__(message)
+        self.path = path
+        self.key = key
+
+
+@dataclass(frozen=True)
+class Block:
+    """A function that builds a part of a network, to be run under a `Builder`.
+
+    Keyword parameters annotated `Dimension` are numbers that may differ between the instances of
+    one generated class; all others decide its structure.
+    """
+
+    function: Callable[..., Value]
+    inputs: tuple[str, ...]
+    numeric: tuple[str, ...]
+
+    def __call__(self, **arguments: Any) -> BlockCall:
+        numbers = {name: dimension(arguments.pop(name)) for name in self.numeric}
+        return BlockCall(self, numbers, arguments)
+
+    @property
+    def class_name(self) -> str:
+        return "".join(word.capitalize() for word in self.function.__name__.split("_"))
+
+    @property
+    def description(self) -> str:
+        return inspect.cleandoc(self.function.__doc__ or "").partition("\n\n")[0]
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCall:
+    """A block with its arguments, ready to be given its inputs."""
+
+    block: Block
+    numbers: Mapping[str, Dimension]
+    structure: Mapping[str, Hashable]
+
+
+def block(function: Callable[..., Value]) -> Block:
+    """Make a block of `function(builder, *values, *, numbers and structure)`."""
+    signature = inspect.signature(function).parameters.values()
+    positional = [p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD]
+    numeric = [p.name for p in signature if p.annotation == "Dimension"]
+    return Block(function, tuple(positional[1:]), tuple(numeric))
+
+
+@dataclass(frozen=True)
+class BatchNormSettings:
+    """The batch norm of a whole network."""
+
+    epsilon: float
+    momentum: float
+
+
+@dataclass(eq=False)
+class Tracer:
+    """Runs blocks, each only once for the same arguments and input sizes."""
+
+    batch_norm: BatchNormSettings
+    _traces: dict[Hashable, Trace] = field(default_factory=dict)
+
+    def trace(self, call: BlockCall, inputs: Sequence[Sizes]) -> Trace:
+        """Run a block; raise `BuildError` where it cannot take its arguments or inputs."""
+        numbers = {name: number.value for name, number in call.numbers.items()}
+        key = (
+            call.block.function,
+            tuple(sorted(call.structure.items())),
+            tuple(numbers.items()),
+            tuple(inputs),
+        )
+        if key not in self._traces:
+            self._traces[key] = Builder(self, call.block, numbers, inputs).run(call.structure)
+        return self._traces[key]
+
+
+class Builder:
+    """Records the operations of one block. Blocks call its methods; see `ranspec.blocks`."""
+
+    def __init__(
+        self, tracer: Tracer, block: Block, numbers: Mapping[str, int], inputs: Sequence[Sizes]
+    ) -> None:
+        self._tracer = tracer
+        self._block = block
+        self._class_name = block.class_name
+        self._description = block.description
+        self._values: dict[str, int] = {}
+        self._replacements: dict[str, Expression] = {}
+        self._nodes: list[Node] = []
+        self._sizes: list[Sizes] = []
+        self._names: dict[str, int] = {}
+        self._inputs = [
+            self._value(tuple(self._parameter(*named) for named in _named_sizes(position, *pair)))
+            for position, pair in enumerate(zip(block.inputs, inputs, strict=True))
+        ]
+        self._implicit = tuple(self._values)
+        self._numbers = {name: self._parameter(name, value) for name, value in numbers.items()}
+
+    def run(self, structure: Mapping[str, Any]) -> Trace:
+        """Run the block's function and return what it recorded."""
+        output = self._block.function(self, *self._inputs, **self._numbers, **structure)
+        return Trace(
+            class_name=self._class_name,
+            description=self._description,
+            parameters=tuple(self._values),
+            values=self._values,
+            inputs=self._block.inputs,
+            nodes=tuple(self._resolved(node) for node in self._nodes),
+            sizes=tuple(self._sizes),
+            output=output.index,
+            output_shape=tuple(self._resolved_dimension(size) for size in output.shape),
+        )
+
+    # --- structure ---
+
+    def all_equal(self, *pairs: tuple[Dimension, Dimension | int]) -> bool:
+        """Decide on structure by whether the numbers of every pair are equal.
+
+        Where they are, the class traced here is one in which they always are: it needs no
+        constructor argument for a number that another gives.
+        """
+        if any(left.value != int(right) for left, right in pairs):
+            return False
+        for left, right in pairs:
+            first = substitute(left.expression, self._replacements)
+            second = substitute(dimension(right).expression, self._replacements)
+            if first != second:
+                self._unify(first, second)
+        return True
+
+    def let(self, name: str, number: Dimension) -> Dimension:
+        """Name a derived number, such as the width of a bottleneck."""
+        return Dimension(number.value, Named(name, number.expression))
+
+    def divide(self, number: Dimension, divisor: int, key: str) -> Dimension:
+        """Divide exactly; raise `BuildError` naming `key` where a remainder is left."""
+        if number.value % divisor:
+            self.fail(f"{number.value} channels are not divisible by {key} {divisor}", key)
+        return number // divisor
+
+    def fail(self, message: str, key: str | None = None) -> NoReturn:
+        """Refuse the block's arguments; `key` names the setting of the spec at fault."""
+        raise BuildError(message, "", key)
+
+    def variant(self, class_name: str, description: str | None = None) -> None:
+        """Name the class of the structure being traced, where one block gives several."""
+        self._class_name = class_name
+        self._description = description or self._description
+
+    def label(self, name: str, value: Value) -> Value:
+        """Say what a value is called, where its name does not follow from the code."""
+        for position, node in enumerate(self._nodes):
+            if node.output == value.index:
+                self._nodes[position] = replace(node, label=name)
+        return value
+
+    # --- child blocks ---
+
+    def call(self, name: str, call: BlockCall, *inputs: Value) -> Value:
+        """Add a child block."""
+        shape, traced = self._trace(name, call, [value.shape for value in inputs])
+        return self._add_call(name, (traced,), inputs, shape)
+
+    def sequence(self, name: str, calls: Sequence[BlockCall], value: Value) -> Value:
+        """Add child blocks in a row; none gives the value itself, one is a plain child."""
+        shape, traced = value.shape, []
+        for position, call in enumerate(calls):
+            path = name if len(calls) == 1 else f"{name}.{position}"
+            shape, child = self._trace(path, call, [shape])
+            traced.append(child)
+        return self._add_call(name, tuple(traced), (value,), shape) if traced else value
+
+    # --- operations ---
+
+    def convolution(
+        self,
+        name: str,
+        value: Value,
+        channels: Dimension | int,
+        *,
+        kernel: int | tuple[int, int],
+        stride: Dimension | int = 1,
+        padding: Padding | None = None,
+        groups: Dimension | int = 1,
+        bias: bool = False,
+    ) -> Value:
+        """Convolve; the padding keeps the size at stride 1 unless it is given."""
+        extent = (kernel, kernel) if isinstance(kernel, int) else kernel
+        same: Padding = tuple(((size - 1) // 2, size // 2) for size in extent)  # type: ignore[assignment]
+        operation = ops.Convolution(
+            in_channels=value.channels,
+            channels=dimension(channels),
+            kernel=extent,
+            stride=dimension(stride),
+            padding=same if padding is None else padding,
+            groups=dimension(groups),
+            bias=bias,
+        )
+        return self.add_node(operation, value, name=name)
+
+    def linear(
+        self, name: str, value: Value, features: Dimension | int, *, bias: bool = True
+    ) -> Value:
+        """Multiply by a matrix of weights."""
+        operation = ops.Linear(value.channels, dimension(features), bias)
+        return self.add_node(operation, value, name=name)
+
+    def batch_norm(self, name: str, value: Value) -> Value:
+        """Normalise each channel over the batch, as the network's settings say."""
+        settings = self._tracer.batch_norm
+        operation = ops.BatchNorm(value.channels, settings.epsilon, settings.momentum)
+        return self.add_node(operation, value, name=name)
+
+    def relu(self, value: Value) -> Value:
+        return self.add_node(ops.Relu(), value)
+
+    def norm_relu(self, name: str, value: Value) -> Value:
+        """Apply batch norm and ReLU, the pre-activation of a convolution."""
+        return self.relu(self.batch_norm(name, value))
+
+    def sigmoid(self, value: Value) -> Value:
+        return self.add_node(ops.Sigmoid(), value)
+
+    def max_pool(self, value: Value, kernel: int, stride: int, padding: PoolPadding) -> Value:
+        return self.add_node(ops.MaxPool(kernel, stride, padding), value)
+
+    def average_pool(self, value: Value, kernel: int, stride: int, padding: PoolPadding) -> Value:
+        return self.add_node(ops.AveragePool(kernel, stride, padding), value)
+
+    def global_average_pool(self, value: Value) -> Value:
+        return self.add_node(ops.GlobalAveragePool(), value)
+
+    def resize(
+        self, value: Value, like: Value, interpolation: Interpolation, align_corners: bool
+    ) -> Value:
+        """Interpolate to the height and width of `like`."""
+        return self.add_node(ops.Resize(interpolation, align_corners), value, like)
+
+    def add(self, left: Value, right: Value) -> Value:
+        return self.add_node(ops.Add(), left, right)
+
+    def multiply(self, left: Value, right: Value) -> Value:
+        return self.add_node(ops.Multiply(), left, right)
+
+    def add_scalar(self, value: Value, scalar: float) -> Value:
+        return self.add_node(ops.AddScalar(scalar), value)
+
+    def scale(self, value: Value, factor: float) -> Value:
+        return self.add_node(ops.Scale(factor), value)
+
+    def channel_normalize(self, value: Value, epsilon: float) -> Value:
+        return self.add_node(ops.ChannelNormalize(epsilon), value)
+
+    def spatial_normalize(self, value: Value, epsilon: float) -> Value:
+        return self.add_node(ops.SpatialNormalize(epsilon), value)
+
+    def spatial_affine(self, name: str, value: Value) -> Value:
+        return self.add_node(ops.SpatialAffine(value.height, value.width), value, name=name)
+
+    def concatenate(self, values: Sequence[Value]) -> Value:
+        return self.add_node(ops.Concatenate(), *values)
+
+    def dropout(self, name: str, value: Value, rate: float) -> Value:
+        """Drop elements in training; a rate of 0 adds nothing."""
+        return self.add_node(ops.Dropout(rate), value, name=name) if rate else value
+
+    def flatten(self, value: Value) -> Value:
+        return self.add_node(ops.Flatten(), value)
+
+    def pad_channels(self, value: Value, channels: Dimension) -> Value:
+        return self.add_node(ops.PadChannels(channels), value)
+
+    def subsample(self, value: Value, stride: Dimension) -> Value:
+        return self.add_node(ops.Subsample(stride), value)
+
+    def add_node(self, operation: Operation, *inputs: Value, name: str | None = None) -> Value:
+        """Add an operation; those that own no parameters need no name."""
+        unique = self._unique(name or operation.label, numbered=name is None)
+        try:
+            shape = operation.infer(*(value.shape for value in inputs))
+        except ShapeError as error:
+            raise BuildError(str(error), unique, error.key) from error
+        result = self._value(shape)
+        indices = tuple(value.index for value in inputs)
+        self._nodes.append(OperationNode(unique, operation, indices, result.index))
+        return result
+
+    # --- internals ---
+
+    def _trace(
+        self, path: str, call: BlockCall, inputs: Sequence[Shape]
+    ) -> tuple[Shape, Call]:
+        concrete = [tuple(size.value for size in shape) for shape in inputs]
+        try:
+            trace = self._tracer.trace(call, concrete)
+        except BuildError as error:
+            inner = f"{path}.{error.path}" if error.path else path
+            raise BuildError(str(error), inner, error.key) from error
+        arguments = {
+            name: number
+            for position, (label, shape) in enumerate(zip(trace.inputs, inputs, strict=True))
+            for (name, _), number in zip(
+                _named_sizes(position, label, concrete[position]), shape, strict=True
+            )
+        } | dict(call.numbers)
+        expressions = {name: number.expression for name, number in arguments.items()}
+        shape = tuple(
+            Dimension(size.value, substitute(size.expression, expressions))
+            for size in trace.output_shape
+        )
+        return shape, Call(trace, arguments)
+
+    def _add_call(
+        self, name: str, calls: tuple[Call, ...], inputs: Sequence[Value], shape: Shape
+    ) -> Value:
+        unique = self._unique(name, numbered=False)
+        result = self._value(shape)
+        indices = tuple(value.index for value in inputs)
+        self._nodes.append(CallNode(unique, calls, indices, result.index))
+        return result
+
+    def _value(self, shape: Shape) -> Value:
+        self._sizes.append(tuple(size.value for size in shape))
+        return Value(len(self._sizes) - 1, shape)
+
+    def _parameter(self, name: str, value: int) -> Dimension:
+        self._values[name] = value
+        return Dimension(value, Parameter(name))
+
+    def _unique(self, name: str, *, numbered: bool) -> str:
+        self._names[name] = count = self._names.get(name, 0) + 1
+        if numbered:
+            return f"{name}{count}"
+        if count > 1:
+            raise ValueError(f"{self._block.function.__name__} uses the name {name!r} twice")
+        return name
+
+    def _unify(self, first: Expression, second: Expression) -> None:
+        """Replace one side by the other: an input's size first, else a declared parameter."""
+        for old, new in ((first, second), (second, first)):
+            if isinstance(old, Parameter) and old.name in self._implicit:
+                return self._replace(old.name, new)
+        for old, new in ((first, second), (second, first)):
+            if isinstance(old, Parameter):
+                return self._replace(old.name, new)
+        return None
+
+    def _replace(self, name: str, expression: Expression) -> None:
+        step = {name: expression}
+        self._replacements = {
+            key: substitute(value, step) for key, value in self._replacements.items()
+        } | step
+
+    @overload
+    def _resolved(self, node: OperationNode) -> OperationNode: ...
+    @overload
+    def _resolved(self, node: CallNode) -> CallNode: ...
+    def _resolved(self, node: Node) -> Node:
+        """Write a node in the parameters that are left when all equalities are known."""
+        if isinstance(node, OperationNode):
+            changes = {
+                item.name: self._resolved_dimension(value)
+                for item in fields(node.operation)
+                if isinstance(value := getattr(node.operation, item.name), Dimension)
+            }
+            return replace(node, operation=replace(node.operation, **changes))
+        calls = tuple(
+            Call(
+                call.trace,
+                {name: self._resolved_dimension(size) for name, size in call.arguments.items()},
+            )
+            for call in node.calls
+        )
+        return replace(node, calls=calls)
+
+    def _resolved_dimension(self, number: Dimension) -> Dimension:
+        return Dimension(number.value, substitute(number.expression, self._replacements))
+
+
+def _named_sizes(position: int, name: str, sizes: Sizes) -> list[tuple[str, int]]:
+    """Name the sizes of a block's input: `in_channels` of the first, `skip_channels` of others."""
+    prefix = "in" if position == 0 else name
+    extents = ("height", "width", "channels") if len(sizes) == 3 else ("features",)
+    return [(f"{prefix}_{extent}", size) for extent, size in zip(extents, sizes, strict=True)]
