@@ -1,0 +1,197 @@
+"""Normalisation over the batch, over channels, and over positions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+from ranspec.ir.dimension import Dimension
+from ranspec.ir.operation import Operation, ParameterSpec, Sizes
+
+if TYPE_CHECKING:
+    from ranspec.ir.operation import Array
+
+
+class _Normalized(NamedTuple):
+    """What a batch normalisation was, and the batch's moments if it used them."""
+
+    values: Array
+    inverse_deviation: Array
+    moments: tuple[Array, Array] | None
+    """Mean and unbiased variance of each channel."""
+
+
+@dataclass(frozen=True, eq=False)
+class BatchNorm(Operation):
+    """Batch normalisation (Ioffe and Szegedy, 2015), with a learned scale and shift.
+
+    Training normalises by the batch's mean and biased variance and moves the running statistics
+    by `momentum` towards the mean and the *unbiased* variance; evaluation uses the statistics.
+    """
+
+    label: ClassVar[str] = "batch_norm"
+
+    channels: Dimension
+    epsilon: float
+    momentum: float
+    """Weight of the new batch in the running statistics."""
+
+    def parameters(self) -> Mapping[str, ParameterSpec]:
+        learned = ParameterSpec((self.channels,))
+        statistic = ParameterSpec((self.channels,), trainable=False)
+        return {
+            "weight": learned,
+            "bias": learned,
+            "running_mean": statistic,
+            "running_var": statistic,
+        }
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        return 2 * math.prod(output)
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        from ranspec.ir.operations._arrays import per_channel, reciprocal_root
+
+        (x,) = inputs
+        moments = None
+        if training:
+            axes = _all_but_channels(x)
+            mean = x.mean(axes)
+            deviation = x - per_channel(mean, x.ndim)
+            variance = (deviation * deviation).mean(axes)
+            count = x.size // x.shape[1]
+            moments = mean, variance * (count / max(count - 1, 1))
+        else:
+            deviation = x - per_channel(arrays["running_mean"], x.ndim)
+            variance = arrays["running_var"]
+        inverse = per_channel(reciprocal_root(variance + self.epsilon), x.ndim)
+        values = deviation * inverse
+        weight, bias = (per_channel(arrays[name], x.ndim) for name in ("weight", "bias"))
+        return values * weight + bias, _Normalized(values, inverse, moments)
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        from ranspec.ir.operations._arrays import per_channel, standardize_gradient
+
+        values, inverse, moments = saved
+        axes = _all_but_channels(gradient)
+        scaled = gradient * per_channel(arrays["weight"], gradient.ndim)
+        by_input = (
+            scaled * inverse
+            if moments is None
+            else standardize_gradient(scaled, values, inverse, axes)
+        )
+        return (by_input,), {"weight": (gradient * values).sum(axes), "bias": gradient.sum(axes)}
+
+    def updated_statistics(self, arrays: Mapping[str, Array], saved: Any) -> Mapping[str, Array]:
+        if saved.moments is None:
+            return {}
+        mean, variance = saved.moments
+        keep = 1 - self.momentum
+        return {
+            "running_mean": keep * arrays["running_mean"] + self.momentum * mean,
+            "running_var": keep * arrays["running_var"] + self.momentum * variance,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelNormalize(Operation):
+    """x / sqrt(sum over channels of x^2 + epsilon), at each position (Wang et al., f2)."""
+
+    label: ClassVar[str] = "channel_normalize"
+
+    epsilon: float
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        return 3 * math.prod(output)
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        from ranspec.ir.operations._arrays import reciprocal_root
+
+        (x,) = inputs
+        inverse = reciprocal_root((x * x).sum(1, keepdims=True) + self.epsilon)
+        output = x * inverse
+        return output, (output, inverse)
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        output, inverse = saved
+        along = (gradient * output).sum(1, keepdims=True)
+        return (inverse * (gradient - output * along),), {}
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialNormalize(Operation):
+    """(x - mean) / sqrt(variance + epsilon) over each channel's positions (Wang et al., f3).
+
+    The variance is the biased one.
+    """
+
+    label: ClassVar[str] = "spatial_normalize"
+
+    epsilon: float
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        return 6 * math.prod(output)
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        from ranspec.ir.operations._arrays import reciprocal_root
+
+        (x,) = inputs
+        deviation = x - x.mean((2, 3), keepdims=True)
+        variance = (deviation * deviation).mean((2, 3), keepdims=True)
+        inverse = reciprocal_root(variance + self.epsilon)
+        output = deviation * inverse
+        return output, (output, inverse)
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        from ranspec.ir.operations._arrays import standardize_gradient
+
+        output, inverse = saved
+        return (standardize_gradient(gradient, output, inverse, (2, 3)),), {}
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialAffine(Operation):
+    """scale * x + shift, learned for each position and shared by all channels."""
+
+    label: ClassVar[str] = "spatial_affine"
+
+    height: Dimension
+    width: Dimension
+
+    def parameters(self) -> Mapping[str, ParameterSpec]:
+        learned = ParameterSpec((self.height, self.width))
+        return {"scale": learned, "shift": learned}
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        return 2 * math.prod(output)
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        (x,) = inputs
+        return arrays["scale"] * x + arrays["shift"], x
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        x: Array = saved
+        gradients = {"scale": (gradient * x).sum((0, 1)), "shift": gradient.sum((0, 1))}
+        return (gradient * arrays["scale"],), gradients
+
+
+def _all_but_channels(x: Array) -> tuple[int, ...]:
+    return (0, *range(2, x.ndim))
