@@ -248,6 +248,12 @@ def test_max_pool_never_takes_the_padding() -> None:
     np.testing.assert_array_equal(output, np.full((1, 1, 2, 2), -2.0))
 
 
+def test_same_pool_puts_the_odd_padding_after() -> None:
+    column = np.arange(4.0).reshape(1, 1, 4, 1)
+    output, _ = ops.MaxPool(3, 2, "same").forward({}, column, training=True)
+    np.testing.assert_array_equal(output.ravel(), [2.0, 3.0])
+
+
 def test_average_pool_leaves_the_padding_out() -> None:
     output, _ = ops.AveragePool(3, 2, "same").forward({}, np.ones((1, 1, 5, 4)), training=True)
     np.testing.assert_array_equal(output, np.ones((1, 1, 3, 2)))
