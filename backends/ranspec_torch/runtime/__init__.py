@@ -1,0 +1,1 @@
+"""PyTorch modules that generated code is given verbatim copies of."""

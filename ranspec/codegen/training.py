@@ -1,0 +1,189 @@
+"""What every backend's `train.py` template is given: the recipe as Python literals.
+
+Decisions are taken here, once for all backends; templates lay them out.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+from ranspec.spec.model import Adam, ExponentialSchedule, Sgd, Spec, StepSchedule, Training
+
+LINE_LENGTH = 100
+INTEGERS = "tuple[Count, ...]"
+
+RUNTIME_MODULES = (
+    "checkpoint.py",
+    "data.py",
+    "initialization.py",
+    "metrics.py",
+    "sampling.py",
+    "schedule.py",
+    "settings.py",
+)
+
+
+@dataclass(frozen=True)
+class TrainingContext:
+    """Values for a `train.py` template: names and flags as they are, the rest Python source.
+
+    `settings` are the fields of the generated `Settings`, laid out as formatters want them.
+    """
+
+    name: str
+    model_class: str
+    data: str
+    height: str
+    width: str
+    channels: str
+    classes: str
+    normalization: str
+    distribution: str
+    fan: str
+    deviation: str
+    optimizer: str
+    schedule: str
+    augmented: bool
+    smoothed: bool
+    noisy: bool
+    dropout: bool
+    bundled: bool
+    sampling: tuple[str, ...]
+    settings: tuple[str, ...]
+
+
+def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
+    """Return what a `train.py` template needs to know of a spec."""
+    if not model_class.isidentifier():
+        raise ValueError(f"{model_class!r} is not an identifier")
+    recipe = spec.train
+    augmented = recipe.augmentation.pad > 0 or recipe.augmentation.flip
+    noisy = recipe.clean_labels < 1
+    dropout = spec.head.dropout > 0
+    draws = (("crop_and_flip", augmented), ("noisy_labels", noisy), ("step_seed", dropout))
+    return TrainingContext(
+        name=spec.name,
+        model_class=model_class,
+        data=_literal(recipe.data),
+        height=_literal(spec.input.height),
+        width=_literal(spec.input.width),
+        channels=_literal(spec.input.channels),
+        classes=_literal(spec.classes),
+        normalization=_literal(recipe.normalization),
+        distribution=_literal(recipe.initialization.kind),
+        fan=_literal(recipe.initialization.fan),
+        deviation=_literal(recipe.initialization.deviation),
+        optimizer=recipe.optimizer.kind,
+        schedule=recipe.learning_rate.kind,
+        augmented=augmented,
+        smoothed=recipe.label_smoothing > 0,
+        noisy=noisy,
+        dropout=dropout,
+        bundled=recipe.data == "digits",
+        sampling=("batch_indices", *(name for name, used in draws if used)),
+        settings=(*_run(spec), *_recipe(recipe), *_reports(recipe)),
+    )
+
+
+def _run(spec: Spec) -> tuple[str, ...]:
+    where = "instead of the digits" if spec.train.data == "digits" else "to train on"
+    return (
+        _setting("data_dir", "Path | None", f"images {where}, see above", None),
+        _setting("output", "Path", "folder for results", PurePosixPath(f"runs/{spec.name}")),
+        _setting("weights", "Path | None", "checkpoint to take initial weights from", None),
+        _setting("resume", "Path | None", "checkpoint to continue", None),
+        _setting("evaluate", "bool", "only evaluate --weights or --resume", False),
+    )
+
+
+def _recipe(recipe: Training) -> tuple[str, ...]:
+    settings = [
+        _setting("seed", "Count", "seed of weights, sample order, augmentation", recipe.seed),
+        _setting("iterations", "Positive", "steps to train", recipe.iterations),
+        _setting("batch_size", "Positive", "images per step", recipe.batch_size),
+        *_schedule(recipe.learning_rate),
+        *_optimizer(recipe.optimizer),
+    ]
+    augmentation = recipe.augmentation
+    if augmentation.pad > 0 or augmentation.flip:
+        settings += [
+            _setting("pad", "Count", "zero pixels around an image to crop from", augmentation.pad),
+            _setting("flip", "bool", "flip images at random, left to right", augmentation.flip),
+        ]
+    if recipe.label_smoothing > 0:
+        help = "share of the target spread over all classes"
+        settings.append(_setting("label_smoothing", "Fraction", help, recipe.label_smoothing))
+    if recipe.clean_labels < 1:
+        help = "share of right training labels"
+        settings.append(_setting("clean_labels", "Rate", help, recipe.clean_labels))
+    return tuple(settings)
+
+
+def _schedule(schedule: StepSchedule | ExponentialSchedule) -> tuple[str, ...]:
+    initial = _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
+    factor = _setting(
+        "learning_rate_factor", "Rate", "factor of each change of the rate", schedule.factor
+    )
+    if isinstance(schedule, StepSchedule):
+        help = "steps at which the rate changes"
+        return initial, factor, _setting("learning_rate_steps", INTEGERS, help, schedule.at)
+    help = "steps from one change of the rate to the next"
+    return initial, factor, _setting("learning_rate_every", "Positive", help, schedule.every)
+
+
+def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:
+    help = "L2 penalty on convolution and linear weights"
+    decay = _setting("weight_decay", "Rate", help, optimizer.weight_decay)
+    if isinstance(optimizer, Sgd):
+        return (
+            _setting("momentum", "Fraction", "momentum of SGD", optimizer.momentum),
+            _setting("nesterov", "bool", "look ahead along the momentum", optimizer.nesterov),
+            decay,
+        )
+    return (
+        _setting("beta1", "Fraction", "decay of Adam's first moment", optimizer.beta1),
+        _setting("beta2", "Fraction", "decay of Adam's second moment", optimizer.beta2),
+        _setting("epsilon", "Rate", "term in Adam's denominator", optimizer.epsilon),
+        decay,
+    )
+
+
+def _reports(recipe: Training) -> tuple[str, ...]:
+    interval = max(1, recipe.iterations // 20)
+    help = "steps between evaluations, each with a checkpoint"
+    return (
+        _setting("evaluate_every", "Positive", help, interval),
+        _setting("log_every", "Positive", "steps between lines of metrics", min(100, interval)),
+    )
+
+
+def _setting(name: str, type: str, help: str, default: object) -> str:
+    """Return a field of `Settings`, wrapped as formatters do if its default is too long."""
+    head = f"    {name}: Annotated[{type}, {_literal(help)}] = "
+    line = head + _literal(default)
+    if len(line) <= LINE_LENGTH:
+        return line
+    inner = "\n        "
+    if isinstance(default, PurePosixPath):
+        return f"{head}Path({inner}{_literal(str(default))}\n    )"
+    if isinstance(default, tuple):
+        return f"{head}({''.join(f'{inner}{_literal(value)},' for value in default)}\n    )"
+    raise ValueError(f"setting {name} is too long for a line")
+
+
+def _literal(value: object) -> str:
+    """Return a value as Python source, strings in double quotes as formatters want them."""
+    match value:
+        case str():
+            return json.dumps(value)
+        case PurePosixPath():
+            return f"Path({json.dumps(str(value))})"
+        case bool() | None | float():
+            return repr(value)
+        case int():
+            return f"{value:_}" if value >= 10_000 else repr(value)
+        case tuple():
+            return f"({', '.join(map(_literal, value))}{',' if len(value) == 1 else ''})"
+    raise TypeError(f"no literal for {value!r}")
