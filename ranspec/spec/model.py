@@ -51,21 +51,17 @@ class Model(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_kinds(cls, data: Any) -> Any:
-        """Let a part written without `kind` be of its default's kind."""
+    def _as_written(cls, data: Any) -> Any:
+        """Take lists for tuples, and a part without `kind` to be of its default's kind."""
         if not isinstance(data, dict):
             return data
-        kinds = {
-            name: field.default.kind
-            for name, field in cls.model_fields.items()
-            if field.discriminator and hasattr(field.default, "kind")
-        }
-        missing = {
-            name: {"kind": kind, **data[name]}
-            for name, kind in kinds.items()
-            if isinstance(data.get(name), dict)
-        }
-        return {**data, **missing}
+        data = {key: tuple(item) if isinstance(item, list) else item for key, item in data.items()}
+        for name, field in cls.model_fields.items():
+            if field.discriminator and hasattr(field.default, "kind"):
+                part = data.get(name)
+                if isinstance(part, dict):
+                    data[name] = {"kind": field.default.kind, **part}
+        return data
 
 
 class Input(Model):
@@ -169,7 +165,7 @@ class ConvolutionStem(Model):
     kernel: Annotated[int, Field(ge=1, le=15)] = 3
     stride: Annotated[int, Field(ge=1, le=8)] = 1
     bias: bool = False
-    normalization: bool = Field(default=False, description="BN-ReLU after the convolution.")
+    normalization: bool = Field(default=True, description="BN-ReLU after the convolution.")
     pool: Pool | None = None
 
 
@@ -369,5 +365,5 @@ class Spec(Model):
             if deep and stage.modules and stage.mask_depth is None:
                 yield (
                     ("stages", name),
-                    "mask_depth is missing; a stage with encoder-decoder attention modules needs it",
+                    "mask_depth is missing; stages with encoder-decoder attention need it",
                 )

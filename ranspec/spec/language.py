@@ -1,0 +1,91 @@
+"""What the models say about a place in a spec, found by walking their annotations."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from ranspec.spec.model import Model, Spec
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The type expected somewhere in a spec, and the kind a mapping there has unless it says."""
+
+    annotation: Any
+    default_kind: str | None = None
+
+    @property
+    def alternatives(self) -> tuple[Any, ...]:
+        """Return the members of a union, without None; a type alone is its only member."""
+        return tuple(_members(self.annotation))
+
+    @property
+    def models(self) -> tuple[type[Model], ...]:
+        """Return the models that a mapping here may be."""
+        return tuple(
+            member
+            for member in self.alternatives
+            if isinstance(member, type) and issubclass(member, Model)
+        )
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Return the values allowed here, where the type lists them."""
+        return tuple(
+            value
+            for member in self.alternatives
+            if get_origin(member) is Literal
+            for value in get_args(member)
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Tell whether keys here are the author's own."""
+        return any(get_origin(member) is dict for member in self.alternatives)
+
+    def kinds(self) -> dict[str, type[Model]]:
+        """Return the models by kind; empty when they have none."""
+        return {kind: model for model in self.models for kind in kinds_of(model)}
+
+    def model(self, value: Any) -> type[Model] | None:
+        """Return the model that the mapping `value` is read as, if that can be told."""
+        if len(self.models) == 1:
+            return self.models[0]
+        kind = value.get("kind", self.default_kind) if isinstance(value, dict) else None
+        return self.kinds().get(kind) if isinstance(kind, str) else None
+
+    def inside(self, key: str, value: Any) -> Place | None:
+        """Return the place at `key` of the mapping or list `value` found here."""
+        for member in self.alternatives:
+            if get_origin(member) is dict:
+                return Place(get_args(member)[1])
+            if get_origin(member) is tuple:
+                return Place(get_args(member)[0])
+        model = self.model(value)
+        field = model.model_fields.get(key) if model else None
+        if field is None:
+            return None
+        return Place(field.annotation, getattr(field.default, "kind", None))
+
+
+ROOT = Place(Spec)
+
+
+def _members(annotation: Any) -> Iterable[Any]:
+    origin = get_origin(annotation)
+    if origin is Annotated:
+        yield from _members(get_args(annotation)[0])
+    elif origin in (Union, types.UnionType):
+        for member in get_args(annotation):
+            yield from _members(member)
+    elif annotation is not type(None):
+        yield annotation
+
+
+def kinds_of(model: type[Model]) -> tuple[str, ...]:
+    """Return the kinds of a model; none for one that is the only choice wherever it stands."""
+    field = model.model_fields.get("kind")
+    return Place(field.annotation).names if field else ()

@@ -1,0 +1,194 @@
+"""From a path or a name to a checked spec that knows where each of its values was written."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError, either, nearest
+from ranspec.spec.families import merge, read_family
+from ranspec.spec.model import Spec
+from ranspec.spec.overrides import parse_override
+from ranspec.spec.validation import validate
+from ranspec.spec.yaml_source import Node
+
+KeyPath = tuple[str, ...]
+
+_BARE_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedSpec:
+    """A spec with its sources.
+
+    `origins` has every key of the resolved spec, DEFAULT for those written nowhere; `files` are
+    those read, the one asked for first; `digest` identifies the resolved spec.
+    """
+
+    spec: Spec
+    origins: Mapping[KeyPath, Origin]
+    files: tuple[Path, ...]
+    digest: str
+
+    def locate(self, *path: str) -> Origin:
+        """Return where the value at `path` was written, or the nearest key around it."""
+        for length in range(len(path), -1, -1):
+            origin = self.origins.get(path[:length], DEFAULT)
+            if origin != DEFAULT:
+                return origin
+        return DEFAULT
+
+    def problem(self, path: KeyPath, message: str) -> Problem:
+        """Describe a problem with the value at `path`."""
+        return Problem.at(self.locate(*path), path, message)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the whole spec, defaults included, as plain data."""
+        return self.spec.model_dump(mode="json")
+
+
+def load_spec(
+    source: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    search: Sequence[Path] | None = None,
+    allow_outside: bool = False,
+) -> LoadedSpec:
+    """Load the spec at a path, or of a name such as `baselines/resnet164_cifar`.
+
+    Names are looked up in the folders of `search` (default: `search_folders()`). What a spec
+    extends must lie in the search folder it is in, or else in its own, unless `allow_outside`.
+    Raises SpecError, and nothing else, for anything wrong with the spec.
+    """
+    folders = search_folders() if search is None else tuple(search)
+    path = _find(source, folders)
+    family = read_family(path, None if allow_outside else _tree(path, folders))
+    changes, problems = _parse_overrides(overrides)
+    node = reduce(merge, changes, family.node)
+    problems = (*family.problems, *problems)
+
+    def locate(key_path: KeyPath, is_key: bool) -> Origin:
+        return _locate(node, key_path, is_key)
+
+    try:
+        spec = validate(node.plain(), locate)
+    except SpecError as error:
+        raise _sorted_error((*problems, *error.problems), family.files) from None
+    if problems:
+        raise _sorted_error(problems, family.files)
+    resolved = spec.model_dump(mode="json")
+    origins = MappingProxyType(dict(_origins(resolved, node, ())))
+    return LoadedSpec(spec, origins, family.files, _digest(resolved))
+
+
+def search_folders() -> tuple[Path, ...]:
+    """Return where names are looked up: `./specs`, then the specs that come with ranspec."""
+    return Path("specs"), packaged_specs()
+
+
+def packaged_specs() -> Path:
+    """Return the folder of the specs that come with ranspec, installed or in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    installed = package / "specs"
+    return installed if installed.is_dir() else package.parent / "specs"
+
+
+def available_specs(search: Sequence[Path] | None = None) -> list[str]:
+    """List the names that `load_spec` knows; files that begin with `_` are bases, not listed."""
+    folders = search_folders() if search is None else search
+    files = {
+        file.relative_to(folder).with_suffix("")
+        for folder in folders
+        for file in folder.rglob("*.yaml")
+    }
+    return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+
+
+def _find(source: str | Path, folders: Sequence[Path]) -> Path:
+    if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
+        return Path(source)
+    for folder in folders:
+        if _BARE_NAME.fullmatch(source) and (file := folder / f"{source}.yaml").is_file():
+            return file
+    if Path(source).suffix or source.startswith((".", "/")):
+        return Path(source)
+    near = nearest(source, available_specs(folders), 3)
+    hint = f"; did you mean {either(near)}?" if near else ""
+    raise SpecError([Problem(source, 0, 0, "", f"no spec of this name{hint}")])
+
+
+def _tree(path: Path, folders: Sequence[Path]) -> Path | None:
+    """Return the folder that the family of `path` must stay in."""
+    try:
+        file = path.resolve()
+        homes = [folder.resolve() for folder in folders if folder.is_dir()]
+    except (OSError, ValueError, RuntimeError):
+        return path.parent
+    return next((home for home in homes if file.is_relative_to(home)), file.parent)
+
+
+def _parse_overrides(texts: Sequence[str]) -> tuple[list[Node], tuple[Problem, ...]]:
+    nodes: list[Node] = []
+    problems: list[Problem] = []
+    for text in texts:
+        try:
+            nodes.append(parse_override(text))
+        except SpecError as error:
+            problems += error.problems
+    return nodes, tuple(problems)
+
+
+def _locate(node: Node, path: KeyPath, is_key: bool) -> Origin:
+    found = _descend(node, path)
+    while found is None:
+        path = path[:-1]
+        is_key = False
+        found = _descend(node, path)
+    return found.key if is_key and found.key else found.place
+
+
+def _descend(node: Node, path: KeyPath) -> Node | None:
+    for key in path:
+        match node.value:
+            case dict() as entries if key in entries:
+                node = entries[key]
+            case tuple() as items if key.isdecimal() and int(key) < len(items):
+                node = items[int(key)]
+            case _:
+                return None
+    return node
+
+
+def _origins(value: Any, node: Node, path: KeyPath) -> list[tuple[KeyPath, Origin]]:
+    found = _descend(node, path)
+    origins = [(path, found.place if found else DEFAULT)]
+    parts: Mapping[str, Any] = {}
+    if isinstance(value, dict):
+        parts = value
+    elif isinstance(value, list):
+        parts = {str(index): item for index, item in enumerate(value)}
+    for key, item in parts.items():
+        origins += _origins(item, node, (*path, key))
+    return origins
+
+
+def _digest(resolved: dict[str, Any]) -> str:
+    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def _sorted_error(problems: Sequence[Problem], files: Sequence[Path]) -> SpecError:
+    ages = {str(file): age for age, file in enumerate(files)}
+    return SpecError(
+        sorted(
+            problems,
+            key=lambda problem: (ages.get(problem.file, -1), problem.line, problem.column),
+        )
+    )

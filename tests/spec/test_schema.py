@@ -1,0 +1,68 @@
+"""The shipped JSON Schema says what the models say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from jsonschema import Draft7Validator
+
+from ranspec.spec import packaged_specs
+from ranspec.spec.schema import FILE, json_schema, render
+from ranspec.spec.yaml_source import parse
+
+from .conftest import BASE
+
+VALIDATOR = Draft7Validator(json_schema())
+
+
+def mistakes(text: str) -> list[str]:
+    data: Any = json.loads(json.dumps(parse(text, "a.yaml")[0].plain()))
+    return [error.message for error in VALIDATOR.iter_errors(data)]
+
+
+def test_the_shipped_schema_is_fresh() -> None:
+    assert FILE.read_text(encoding="utf-8") == render(), "run python -m ranspec.spec.schema"
+
+
+def test_the_schema_is_one() -> None:
+    Draft7Validator.check_schema(json_schema())
+
+
+@pytest.mark.parametrize(
+    "file", sorted(packaged_specs().rglob("*.yaml")), ids=lambda file: file.stem
+)
+def test_every_spec_conforms(file: Path) -> None:
+    assert mistakes(file.read_text(encoding="utf-8")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE,
+        "extends: a.yaml",
+        "extends: a.yaml\nstages: {stage1: {modules: 2}, stage2: null}\nstem: {kernel: 5}",
+        BASE + "  optimizer: {momentum: 0.5}\n",
+    ],
+)
+def test_what_may_be_written_conforms(text: str) -> None:
+    assert mistakes(text) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        BASE + "clases: 3\n",
+        BASE + "attention: {mask: {dept: 3}}\n",
+        BASE.replace("stage2:", "Stage2:"),
+        BASE.replace("classes: 10", ""),
+        BASE.replace("channels: 128, ", ""),
+        BASE + "extends: 3\n",
+        "extends: a.yaml\nstages: {stage1: {modles: 2}}",
+        "extends: a.yaml\ntrain: {optimizer: {kind: adam, momentum: 0.9}}",
+    ],
+)
+def test_what_may_not_be_written_does_not_conform(text: str) -> None:
+    assert mistakes(text) != []
