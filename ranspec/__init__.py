@@ -1,1 +1,43 @@
-"""."""
+"""One YAML spec of a vision network in; native PyTorch, TensorFlow and JAX training code out.
+
+    import ranspec
+
+    loaded = ranspec.load_spec("attention92_cifar", ["attention.activation=spatial"])
+    graph = ranspec.compile_spec(loaded)
+    print(ranspec.count(graph, loaded.spec).trainable_parameters)
+    print(ranspec.build(loaded, "torch").folder)
+    report = ranspec.verify_spec(loaded, ["torch", "jax"])
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from ranspec.analysis.count import count
+    from ranspec.codegen.build import build
+    from ranspec.compile import compile_spec
+    from ranspec.spec import load_spec
+    from ranspec.verify.harness import verify as verify_spec
+
+__version__ = "0.1.0"
+
+__all__ = ["__version__", "build", "compile_spec", "count", "load_spec", "verify_spec"]
+
+_HOMES = {
+    "build": ("ranspec.codegen.build", "build"),
+    "compile_spec": ("ranspec.compile", "compile_spec"),
+    "count": ("ranspec.analysis.count", "count"),
+    "load_spec": ("ranspec.spec", "load_spec"),
+    "verify_spec": ("ranspec.verify.harness", "verify"),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a part of the library when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    module, attribute = _HOMES[name]
+    return getattr(import_module(module), attribute)

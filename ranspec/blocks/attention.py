@@ -23,7 +23,9 @@ def attention_module(
     learning = "(1 + mask) * trunk" if attention.learning == "residual" else "mask * trunk"
     described = f"Attention module, {learning}"
     if isinstance(attention.mask, EncoderDecoderMask):
-        b.variant(f"AttentionModuleDepth{mask_depth}", f"{described}, with a mask of depth {mask_depth}.")
+        b.variant(
+            f"AttentionModuleDepth{mask_depth}", f"{described}, with a mask of depth {mask_depth}."
+        )
     else:
         b.variant("AttentionModule", f"{described}, with a mask of local convolutions.")
     b.all_equal((x.channels, channels))
@@ -43,7 +45,5 @@ def _mask(
 ) -> BlockCall:
     shared = {"channels": channels, "unit": unit, "activation": attention.activation}
     if isinstance(attention.mask, EncoderDecoderMask):
-        return soft_mask(
-            depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared
-        )
+        return soft_mask(depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared)
     return local_mask(mask=attention.mask, **shared)

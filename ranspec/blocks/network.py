@@ -14,7 +14,7 @@ from ranspec.spec.model import Attention, Head, Stage, Stem, Unit
 @block
 def network(
     b: Builder,
-    image: Value,
+    x: Value,
     *,
     classes: Dimension,
     class_name: str,
@@ -27,7 +27,7 @@ def network(
 ) -> Value:
     """A network of stages."""
     b.variant(class_name, description)
-    x = b.call("stem", make_stem(stem), image)
+    x = b.call("stem", make_stem(stem), x)
     for name, stage in stages:
         x = b.sequence(name, _stage(stage, stage.unit or unit, stage.attention or attention), x)
     structure = {name: value for name, value in head_settings}

@@ -336,9 +336,7 @@ class Builder:
 
     # --- internals ---
 
-    def _trace(
-        self, path: str, call: BlockCall, inputs: Sequence[Shape]
-    ) -> tuple[Shape, Call]:
+    def _trace(self, path: str, call: BlockCall, inputs: Sequence[Shape]) -> tuple[Shape, Call]:
         concrete = [tuple(size.value for size in shape) for shape in inputs]
         try:
             trace = self._tracer.trace(call, concrete)

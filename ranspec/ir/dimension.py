@@ -53,11 +53,11 @@ def combine(
     match operator, left, right:
         case _, Constant(a), Constant(b):
             return Constant(_apply(operator, a, b))
-        case ("+" | "-"), _, Constant(0):
+        case (("+" | "-"), _, Constant(0)):
             return left
         case "+", Constant(0), _:
             return right
-        case ("*" | "//"), _, Constant(1):
+        case (("*" | "//"), _, Constant(1)):
             return left
         case "*", Constant(1), _:
             return right

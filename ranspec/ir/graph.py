@@ -71,9 +71,7 @@ class Graph:
     def tensors(self) -> Mapping[str, Tensor]:
         """Every array of the network by canonical name, in the order of the layers."""
         return {
-            f"{layer.path}.{name}": Tensor(
-                tuple(size.value for size in spec.shape), spec.trainable
-            )
+            f"{layer.path}.{name}": Tensor(tuple(size.value for size in spec.shape), spec.trainable)
             for layer in self.layers
             for name, spec in layer.operation.parameters().items()
         }

@@ -1,0 +1,5 @@
+"""The PyTorch backend."""
+
+from ranspec_torch.emitter import BACKEND
+
+__all__ = ["BACKEND"]

@@ -1,0 +1,5 @@
+"""Run the command line with `python -m ranspec`."""
+
+from ranspec.cli import main
+
+main()

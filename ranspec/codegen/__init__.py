@@ -1,0 +1,1 @@
+"""From the graph to readable code: classes, names, statements, files."""

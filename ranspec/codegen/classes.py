@@ -1,0 +1,174 @@
+"""From the graph's definitions to the text of classes, for any backend."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from ranspec.codegen.backend import Backend, Layer
+from ranspec.codegen.code import (
+    LINE_LENGTH,
+    Attribute,
+    Call,
+    Code,
+    Name,
+    Number,
+    Repeated,
+    Value,
+    definition,
+    expressions,
+    lay_out,
+    named,
+)
+from ranspec.codegen.statements import name_variables, schedule
+from ranspec.ir.dimension import parameters_of
+from ranspec.ir.graph import Definition, Graph
+from ranspec.ir.operations.elementwise import sizes
+from ranspec.ir.trace import Call as BlockCall
+from ranspec.ir.trace import OperationNode
+
+INDENT = 8
+
+
+@dataclass(frozen=True)
+class ClassText:
+    """The parts of one generated class, ready to be laid out by a template."""
+
+    name: str
+    docstring: str
+    signature: str
+    """Constructor arguments after `self`: `, in_channels: int, classes: int = 10`."""
+    assignments: tuple[str, ...]
+    """Lines of the constructor's body."""
+    inputs: tuple[str, ...]
+    statements: tuple[str, ...]
+    """Lines of the forward method's body."""
+    is_network: bool
+
+
+def write_classes(graph: Graph, backend: Backend) -> list[ClassText]:
+    """Write every class of a network, children first, the network itself last."""
+    constructors: dict[Definition, tuple[str, ...]] = {}
+    classes = []
+    for defined in graph.definitions:
+        writer = _ClassWriter(graph, backend, defined, constructors)
+        classes.append(writer.write())
+        constructors[defined] = writer.parameters
+    return classes
+
+
+def docstring(text: str, indent: int) -> str:
+    """Write a docstring that no text can end early."""
+    safe = text.replace("\\", "\\\\").replace('"""', r"\"\"\"")
+    safe = safe[:-1] + '\\"' if safe.endswith('"') else safe
+    one_line = f'"""{safe}"""'
+    if indent + len(one_line) <= LINE_LENGTH and "\n" not in safe:
+        return one_line
+    space = " " * indent
+    summary, _, rest = safe.partition("\n")
+    wrapped = textwrap.wrap(f"{summary} {rest}".strip(), LINE_LENGTH - indent - 3)
+    return '"""' + f"\n{space}".join(wrapped) + f'\n{space}"""'
+
+
+class _ClassWriter:
+    def __init__(
+        self,
+        graph: Graph,
+        backend: Backend,
+        defined: Definition,
+        constructors: Mapping[Definition, tuple[str, ...]],
+    ) -> None:
+        self._graph = graph
+        self._backend = backend
+        self._definition = defined
+        self._constructors = constructors
+        self._members = dict(self._construct_members())
+        used = {
+            name
+            for member in self._members.values()
+            for expression in expressions(member)
+            for name in parameters_of(expression)
+        }
+        self.parameters = tuple(name for name in defined.parameters if name in used)
+
+    def write(self) -> ClassText:
+        trace = self._definition.trace
+        is_network = trace is self._graph.root
+        statements = schedule(trace, dict(self._expressions()))
+        names = name_variables(trace, statements)
+        lines: list[str] = []
+        for statement in statements[:-1]:
+            prefix = f"{names[statement.value]} = "
+            lines += lay_out(prefix, statement.expression, names.__getitem__, INDENT)
+            if is_network:
+                lines[-1] += f"  # {sizes(trace.sizes[statement.value])}"
+        lines += lay_out("return ", statements[-1].expression, names.__getitem__, INDENT)
+        defaults = {name: f" = {trace.values[name]}" if is_network else "" for name in trace.values}
+        return ClassText(
+            name=self._definition.class_name,
+            docstring=docstring(trace.description, INDENT - 4),
+            signature="".join(f", {name}: int{defaults[name]}" for name in self.parameters),
+            assignments=tuple(self._assignments()),
+            inputs=trace.inputs,
+            statements=tuple(lines),
+            is_network=is_network,
+        )
+
+    def _construct_members(self) -> Iterator[tuple[str, Code]]:
+        for node in self._definition.trace.nodes:
+            if isinstance(node, OperationNode):
+                writer = self._backend.operations[type(node.operation)]
+                if isinstance(writer, Layer):
+                    yield node.name, writer.construct(node.operation)
+            elif len(node.calls) == 1:
+                yield node.name, self._construct_block(node.calls[0])
+            else:
+                blocks = [self._construct_block(call) for call in node.calls]
+                yield node.name, self._backend.sequence(_compress(blocks))
+
+    def _construct_block(self, call: BlockCall) -> Code:
+        child = self._graph.definition_of[call.trace]
+        numbers = [
+            (name, Number(call.arguments[name].expression)) for name in self._constructors[child]
+        ]
+        positional = tuple(number for _, number in numbers[:2])
+        construction = Call(Name(child.class_name), positional, tuple(numbers[2:]))
+        return self._backend.construct(construction)
+
+    def _expressions(self) -> Iterator[tuple[int, Code]]:
+        for node in self._definition.trace.nodes:
+            attribute = Attribute(Name("self"), node.name)
+            operands = [Value(index) for index in node.inputs]
+            if not isinstance(node, OperationNode):
+                yield node.output, Call(attribute, tuple(operands))
+                continue
+            writer = self._backend.operations[type(node.operation)]
+            if not isinstance(writer, Layer):
+                yield node.output, writer.write(node.operation, *operands)
+            elif writer.apply is not None:
+                yield node.output, writer.apply(node.operation, attribute, *operands)
+            else:
+                yield node.output, Call(attribute, tuple(operands))
+
+    def _assignments(self) -> Iterator[str]:
+        found = dict.fromkeys(
+            number
+            for member in self._members.values()
+            for expression in expressions(member)
+            for number in named(expression)
+        )
+        for number in found:
+            yield " " * INDENT + definition(number)
+        for name, member in self._members.items():
+            yield from lay_out(f"self.{name} = ", member, str, INDENT)
+
+
+def _compress(blocks: Sequence[Code]) -> list[Code]:
+    """Write runs of three or more equal blocks as one repetition."""
+    result: list[Code] = []
+    for block, run in groupby(blocks):
+        count = len(list(run))
+        result += [Repeated(block, count)] if count > 2 else [block] * count
+    return result

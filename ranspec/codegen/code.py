@@ -1,0 +1,261 @@
+"""Pieces of Python code, and how they are laid out on lines.
+
+Backends describe what they want written as calls and operators over values; this module renders
+them as `ruff format` would, so that generated files need no formatter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from ranspec.ir.dimension import (
+    Arithmetic,
+    Constant,
+    Dimension,
+    Expression,
+    Named,
+    Parameter,
+)
+
+LINE_LENGTH = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name or other atom, written as it is."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of the trace; which variable holds it is decided later."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A number that follows from the class's constructor arguments."""
+
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call `function(arguments, keywords)`."""
+
+    function: Code
+    arguments: tuple[Code, ...] = ()
+    keywords: tuple[tuple[str, Code], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Infix:
+    """A binary operator."""
+
+    operator: str
+    left: Code
+    right: Code
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """`owner.suffix`, where the suffix may also index or call, such as `shape[-2:]`."""
+
+    owner: Code
+    suffix: str
+
+
+@dataclass(frozen=True, slots=True)
+class Items:
+    """A list or tuple display."""
+
+    items: tuple[Code, ...]
+    brackets: str = "[]"
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """`*(item for _ in range(count))`: an argument that stands for several equal ones."""
+
+    item: Code
+    count: int
+
+
+Code = Name | Value | Number | Call | Infix | Attribute | Items | Repeated
+Literal = Code | Dimension | bool | int | float | str | tuple[int, ...] | None
+Namer = Callable[[int], str]
+
+_PRECEDENCE = {"+": 1, "-": 1, "*": 2, "//": 2}
+_ATOM = 9
+
+
+def code(value: Literal) -> Code:
+    """Make code of a dimension or of a Python value, which is written as a literal."""
+    if isinstance(value, Dimension):
+        return Number(value.expression)
+    if isinstance(value, str):
+        return Name('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"')
+    if isinstance(value, bool | int | float | tuple) or value is None:
+        return Name(repr(value))
+    return value
+
+
+def scalar(value: float) -> Code:
+    """Write a factor or summand: `1` rather than `1.0`."""
+    return Name(repr(int(value) if value == int(value) else value))
+
+
+def call(function: str | Code, *arguments: Literal, **keywords: Literal) -> Call:
+    """Write a call; keywords that are `OMIT` are left out."""
+    return Call(
+        Name(function) if isinstance(function, str) else function,
+        tuple(code(argument) for argument in arguments),
+        tuple((name, code(value)) for name, value in keywords.items() if value is not OMIT),
+    )
+
+
+OMIT = Name("")
+
+
+def unless(value: Literal, default: int | bool | tuple[int, ...]) -> Literal:
+    """Return the value, or `OMIT` where it is always the framework's default."""
+    if isinstance(value, Dimension):
+        return OMIT if value.expression == Constant(int(default)) else value  # type: ignore[arg-type]
+    return OMIT if value == default else value
+
+
+def walk(piece: Code) -> Iterator[Code]:
+    """Yield a piece of code and all that it is made of."""
+    yield piece
+    match piece:
+        case Call(function, arguments, keywords):
+            children: Sequence[Code] = (function, *arguments, *(value for _, value in keywords))
+        case Infix(_, left, right):
+            children = (left, right)
+        case Attribute(owner, _):
+            children = (owner,)
+        case Items(items):
+            children = items
+        case Repeated(item):
+            children = (item,)
+        case _:
+            children = ()
+    for child in children:
+        yield from walk(child)
+
+
+def render(piece: Code, name_of: Namer) -> str:
+    """Write code on one line."""
+    match piece:
+        case Name(text):
+            return text
+        case Value(index):
+            return name_of(index)
+        case Number(expression):
+            return _expression(expression)[0]
+        case Attribute(owner, suffix):
+            return f"{_wrapped(owner, _ATOM, name_of)}.{suffix}"
+        case Infix(operator, left, right):
+            level = _PRECEDENCE[operator]
+            return (
+                f"{_wrapped(left, level, name_of)} {operator} {_wrapped(right, level + 1, name_of)}"
+            )
+        case Call(function, _, _):
+            inner = ", ".join(_arguments(piece, name_of))
+            return f"{_wrapped(function, _ATOM, name_of)}({inner})"
+        case Items(items, brackets):
+            inner = ", ".join(render(item, name_of) for item in items)
+            comma = "," if brackets == "()" and len(items) == 1 else ""
+            return f"{brackets[0]}{inner}{comma}{brackets[1]}"
+        case Repeated(item, count):
+            return f"*({render(item, name_of)} for _ in range({count}))"
+
+
+def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int) -> list[str]:
+    """Write `prefix` and code on as many lines as the line length asks for."""
+    space = " " * indent
+    line = f"{space}{prefix}{render(piece, name_of)}"
+    if len(line) <= LINE_LENGTH or not isinstance(piece, Call | Items):
+        return [line]
+    if isinstance(piece, Call):
+        opening = f"{_wrapped(piece.function, _ATOM, name_of)}("
+        closing = ")"
+        parts: list[tuple[str, Code]] = [("", argument) for argument in piece.arguments]
+        parts += [(f"{name}=", value) for name, value in piece.keywords]
+    else:
+        opening, closing = piece.brackets
+        parts = [("", item) for item in piece.items]
+    inner = " " * (indent + 4)
+    joined = inner + ", ".join(f"{label}{render(part, name_of)}" for label, part in parts)
+    if len(parts) == 1 and isinstance(parts[0][1], Items):
+        label, only = parts[0]
+        nested = lay_out(f"{prefix}{opening}{label}", only, name_of, indent)
+        return [*nested[:-1], nested[-1] + closing]
+    if len(joined) <= LINE_LENGTH and isinstance(piece, Call):
+        return [f"{space}{prefix}{opening}", joined, f"{space}{closing}"]
+    lines = [f"{space}{prefix}{opening}"]
+    for label, part in parts:
+        lines += lay_out(label, part, name_of, indent + 4)
+        lines[-1] += ","
+    return [*lines, f"{space}{closing}"]
+
+
+def expressions(piece: Code) -> Iterator[Expression]:
+    """Yield the numeric expressions in a piece of code."""
+    for part in walk(piece):
+        if isinstance(part, Number):
+            yield part.expression
+
+
+def named(expression: Expression) -> Iterator[Named]:
+    """Yield the named numbers in an expression, inner ones first."""
+    match expression:
+        case Named(_, inner):
+            yield from named(inner)
+            yield expression
+        case Arithmetic(_, left, right):
+            yield from named(left)
+            yield from named(right)
+
+
+def definition(number: Named) -> str:
+    """Write what a named number is."""
+    return f"{number.name} = {_expression(number.expression)[0]}"
+
+
+def _arguments(piece: Call, name_of: Namer) -> list[str]:
+    positional = [render(argument, name_of) for argument in piece.arguments]
+    return positional + [f"{name}={render(value, name_of)}" for name, value in piece.keywords]
+
+
+def _wrapped(piece: Code, level: int, name_of: Namer) -> str:
+    text = render(piece, name_of)
+    return f"({text})" if _precedence(piece) < level else text
+
+
+def _precedence(piece: Code) -> int:
+    match piece:
+        case Infix(operator, _, _):
+            return _PRECEDENCE[operator]
+        case Number(expression):
+            return _expression(expression)[1]
+        case _:
+            return _ATOM
+
+
+def _expression(expression: Expression) -> tuple[str, int]:
+    match expression:
+        case Constant(value):
+            return str(value), _ATOM
+        case Parameter(name) | Named(name, _):
+            return name, _ATOM
+        case Arithmetic(operator, left, right):
+            level = _PRECEDENCE[operator]
+            first, first_level = _expression(left)
+            second, second_level = _expression(right)
+            first = f"({first})" if first_level < level else first
+            second = f"({second})" if second_level <= level else second
+            return f"{first} {operator} {second}", level

@@ -1,0 +1,156 @@
+"""From the nodes of a trace to the statements of a forward method.
+
+Cheap operations are nested into the expression that uses them, as people write
+`self.conv1(F.relu(self.norm1(x)))`; what is used twice, or is worth a line, becomes a variable.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ranspec.codegen.code import Attribute, Call, Code, Infix, Items, Value, render, walk
+from ranspec.ir import operations as ops
+from ranspec.ir.trace import CallNode, Node, OperationNode, Trace
+
+MAX_NESTING = 3
+MAX_NESTED_LENGTH = 76
+HEAVY = (ops.Convolution, ops.Linear)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """`value = expression`, or `return expression` for the last."""
+
+    value: int
+    expression: Code
+
+
+def schedule(trace: Trace, expression_of: Mapping[int, Code]) -> list[Statement]:
+    """Arrange a trace's nodes into statements; `expression_of` gives each in terms of values."""
+    return _Scheduler(trace, expression_of).run()
+
+
+def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, str]:
+    """Choose a variable for every value that statements use, as a person would.
+
+    A value takes over the variable of an operand that is not used again; a label of the block's
+    author wins; else `y`.
+    """
+    labels = {node.output: node.label for node in trace.nodes if node.label}
+    makers = {node.output: node for node in trace.nodes}
+    names = dict(enumerate(trace.inputs))
+    last_use = {
+        value: position
+        for position, statement in enumerate(statements)
+        for value in _operands(statement.expression)
+    }
+    for position, statement in enumerate(statements[:-1]):
+        live = {names[v] for v, last in last_use.items() if v in names and last > position}
+        dying = [v for v in _operands(statement.expression) if last_use[v] == position]
+        inherited = [names[v] for v in dying if v not in labels]
+        wanted = [
+            *filter(None, [labels.get(statement.value)]),
+            *inherited,
+            "y",
+            _fallback(makers[statement.value]),
+        ]
+        free = (name for name in wanted if name not in live)
+        names[statement.value] = next(free, f"{wanted[-1]}_{position}")
+    return names
+
+
+class _Scheduler:
+    def __init__(self, trace: Trace, expression_of: Mapping[int, Code]) -> None:
+        self._trace = trace
+        self._expression_of = expression_of
+        self._uses = Counter(index for node in trace.nodes for index in node.inputs)
+        self._consumers = {index: node for node in trace.nodes for index in node.inputs}
+        self._pending: dict[int, Code] = {}
+        self._statements: list[Statement] = []
+
+    def run(self) -> list[Statement]:
+        for node in self._trace.nodes:
+            expression = self._nested(node)
+            if node is not self._trace.nodes[-1] and self._may_nest(node, expression):
+                self._pending[node.output] = expression
+            else:
+                self._statements.append(Statement(node.output, expression))
+        output = self._trace.output
+        if not self._statements or self._statements[-1].value != output:
+            self._statements.append(Statement(output, Value(output)))
+        return self._statements
+
+    def _nested(self, node: Node) -> Code:
+        """Write a node over its operands' pending expressions, hoisting what gets too long."""
+        pending = [index for index in dict.fromkeys(node.inputs) if index in self._pending]
+        while True:
+            parts = {index: self._pending[index] for index in pending}
+            expression = _replace(self._expression_of[node.output], parts)
+            if not pending or (_fits(expression) and _depth(expression) <= MAX_NESTING):
+                break
+            longest = max(pending, key=lambda index: len(_text(self._pending[index])))
+            self._statements.append(Statement(longest, self._pending.pop(longest)))
+            pending.remove(longest)
+        for index in pending:
+            del self._pending[index]
+        return expression
+
+    def _may_nest(self, node: Node, expression: Code) -> bool:
+        if self._uses[node.output] != 1 or node.label or not _fits(expression):
+            return False
+        if isinstance(node, OperationNode) and not isinstance(node.operation, HEAVY):
+            return True
+        consumer = self._consumers[node.output]
+        joins = isinstance(consumer, OperationNode) and isinstance(
+            consumer.operation, ops.Add | ops.Multiply | ops.Concatenate
+        )
+        return joins and _depth(expression) == 1
+
+
+def _operands(expression: Code) -> list[int]:
+    return [piece.index for piece in walk(expression) if isinstance(piece, Value)]
+
+
+def _fallback(node: Node) -> str:
+    return node.name if isinstance(node, CallNode) else node.operation.label
+
+
+def _fits(expression: Code) -> bool:
+    return len(_text(expression)) <= MAX_NESTED_LENGTH
+
+
+def _text(expression: Code) -> str:
+    return render(expression, lambda _: "value")
+
+
+def _depth(expression: Code) -> int:
+    match expression:
+        case Call(_, arguments, keywords):
+            inner = [*arguments, *(value for _, value in keywords)]
+            return 1 + max((_depth(part) for part in inner), default=0)
+        case Infix(_, left, right):
+            return max(_depth(left), _depth(right))
+        case _:
+            return max((_depth(part) for part in list(walk(expression))[1:]), default=0)
+
+
+def _replace(expression: Code, parts: Mapping[int, Code]) -> Code:
+    match expression:
+        case Value(index):
+            return parts.get(index, expression)
+        case Call(function, arguments, keywords):
+            return Call(
+                _replace(function, parts),
+                tuple(_replace(argument, parts) for argument in arguments),
+                tuple((name, _replace(value, parts)) for name, value in keywords),
+            )
+        case Infix(operator, left, right):
+            return Infix(operator, _replace(left, parts), _replace(right, parts))
+        case Attribute(owner, suffix):
+            return Attribute(_replace(owner, parts), suffix)
+        case Items(items, brackets):
+            return Items(tuple(_replace(item, parts) for item in items), brackets)
+        case _:
+            return expression
