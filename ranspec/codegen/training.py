@@ -113,7 +113,7 @@ def _recipe(recipe: Training) -> tuple[str, ...]:
             _setting("flip", "bool", "flip images at random, left to right", augmentation.flip),
         ]
     if recipe.label_smoothing > 0:
-        help = "share of the target spread over all classes"
+        help = "target spread over classes"
         settings.append(_setting("label_smoothing", "Fraction", help, recipe.label_smoothing))
     if recipe.clean_labels < 1:
         help = "share of right training labels"
@@ -123,18 +123,16 @@ def _recipe(recipe: Training) -> tuple[str, ...]:
 
 def _schedule(schedule: StepSchedule | ExponentialSchedule) -> tuple[str, ...]:
     initial = _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
-    factor = _setting(
-        "learning_rate_factor", "Rate", "factor of each change of the rate", schedule.factor
-    )
+    factor = _setting("learning_rate_factor", "Rate", "factor of each change", schedule.factor)
     if isinstance(schedule, StepSchedule):
         help = "steps at which the rate changes"
         return initial, factor, _setting("learning_rate_steps", INTEGERS, help, schedule.at)
-    help = "steps from one change of the rate to the next"
+    help = "steps between changes of the rate"
     return initial, factor, _setting("learning_rate_every", "Positive", help, schedule.every)
 
 
 def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:
-    help = "L2 penalty on convolution and linear weights"
+    help = "L2 penalty, not on biases or norms"
     decay = _setting("weight_decay", "Rate", help, optimizer.weight_decay)
     if isinstance(optimizer, Sgd):
         return (
@@ -152,7 +150,7 @@ def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:
 
 def _reports(recipe: Training) -> tuple[str, ...]:
     interval = max(1, recipe.iterations // 20)
-    help = "steps between evaluations, each with a checkpoint"
+    help = "steps between evaluations and checkpoints"
     return (
         _setting("evaluate_every", "Positive", help, interval),
         _setting("log_every", "Positive", "steps between lines of metrics", min(100, interval)),

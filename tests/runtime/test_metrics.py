@@ -1,0 +1,33 @@
+import json
+from pathlib import Path
+
+from ranspec.runtime.metrics import MetricsLog, progress_bar
+
+
+def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
+    log = MetricsLog(tmp_path / "run" / "metrics.jsonl")
+    log.write(step=1, loss=0.5)
+    log.write(step=2, loss=0.25)
+    records = [json.loads(line) for line in log.path.read_text().splitlines()]
+    assert records == [{"step": 1, "loss": 0.5}, {"step": 2, "loss": 0.25}]
+
+
+def test_a_resumed_run_drops_records_of_steps_it_takes_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    log = MetricsLog(path)
+    for step in (1, 2, 3):
+        log.write(step=step)
+    with path.open("a") as file:
+        file.write('{"step": 4, "lo')
+    MetricsLog(path, start=2).write(step=3, loss=1.0)
+    assert [json.loads(line)["step"] for line in path.read_text().splitlines()] == [1, 2, 3]
+
+
+def test_a_fresh_run_starts_a_fresh_log(tmp_path: Path) -> None:
+    MetricsLog(tmp_path / "m").write(step=1)
+    assert MetricsLog(tmp_path / "m").path.read_text() == ""
+
+
+def test_the_progress_bar_is_silent_without_a_terminal() -> None:
+    with progress_bar(10) as bar:
+        assert bar.disable

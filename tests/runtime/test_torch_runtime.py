@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from ranspec.runtime.sampling import crop_and_flip  # noqa: E402
+from ranspec_torch.runtime import weights  # noqa: E402
+from ranspec_torch.runtime.augment import augment, normalize  # noqa: E402
+
+
+def network() -> "torch.nn.Sequential":
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 3, bias=False),
+        torch.nn.BatchNorm2d(4),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 2),
+    )
+
+
+def trained(name: str) -> tuple["torch.nn.Module", "torch.optim.Optimizer"]:
+    model = network().to(memory_format=torch.channels_last)
+    if name == "SGD":
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    else:
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    for step in range(2):
+        step_once(model, optimizer, step)
+    return model, optimizer
+
+
+def step_once(model: "torch.nn.Module", optimizer: "torch.optim.Optimizer", seed: int) -> None:
+    images = torch.from_numpy(np.random.default_rng(seed).standard_normal((5, 3, 4, 4))).float()
+    optimizer.zero_grad()
+    model(images).square().sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("pad", [0, 2])
+def test_augmentation_is_pad_crop_flip_of_the_normalised_image(pad: int) -> None:
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (16, 5, 7, 3), dtype=np.uint8)
+    mean, scale = rng.random((5, 7, 3)), rng.random((1, 1, 3))
+    offsets, flips = crop_and_flip(0, 0, 16, pad, True)
+    expected = np.pad((images / 255 - mean) * scale, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
+    expected = np.stack(
+        [
+            image[row : row + 5, column : column + 7][:, :: -1 if flip else 1]
+            for image, (row, column), flip in zip(expected, offsets, flips, strict=True)
+        ]
+    )
+    arguments = map(torch.from_numpy, (images, offsets, flips))
+    result = augment(*arguments, pad, torch.from_numpy(mean), torch.from_numpy(scale))
+    assert np.allclose(result.numpy(), expected.transpose(0, 3, 1, 2), rtol=0, atol=1e-15)
+    assert result.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_normalisation_keeps_the_precision_of_the_statistics() -> None:
+    images = torch.full((1, 2, 2, 1), 255, dtype=torch.uint8)
+    mean = torch.full((1, 1, 1), 0.25, dtype=torch.float64)
+    result = normalize(images, mean, mean)
+    assert result.dtype == torch.float64
+    assert (result == 0.1875).all()
+
+
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_loaded_run_goes_on_as_the_saved_one(optimizer: str) -> None:
+    model, saved = trained(optimizer)
+    arrays = weights.state(model, saved)
+    other, loaded = trained(optimizer)
+    weights.load(other, arrays, loaded, step=2)
+    step_once(model, saved, 9)
+    step_once(other, loaded, 9)
+    after, expected = weights.state(other, loaded), weights.state(model, saved)
+    assert after.keys() == expected.keys()
+    assert all(np.array_equal(after[name], expected[name]) for name in after)
+
+
+def test_names_and_layouts_are_canonical() -> None:
+    model, optimizer = trained("SGD")
+    arrays = weights.state(model, optimizer)
+    assert arrays["0.weight"].shape == (4, 3, 3, 3)
+    assert all(array.flags.c_contiguous for array in arrays.values())
+    assert {"1.running_mean", "1.running_var", "optimizer.momentum.3.bias"} <= arrays.keys()
+    assert not any("num_batches_tracked" in name for name in arrays)
+    assert weights.shapes(model) == {n: a.shape for n, a in weights.state(model).items()}
+
+
+def test_a_state_does_not_change_with_the_model() -> None:
+    model, optimizer = trained("SGD")
+    before = weights.state(model, optimizer)
+    copies = {name: array.copy() for name, array in before.items()}
+    step_once(model, optimizer, 3)
+    assert all(np.array_equal(before[name], copies[name]) for name in before)
+
+
+def test_tensors_that_do_not_fit_are_named() -> None:
+    arrays = weights.state(network())
+    for changed, message in [
+        ({"0.weight": np.zeros((4, 3, 3, 1))}, r"0\.weight has shape \[4, 3, 3, 1\]"),
+        ({"extra": np.zeros(1)}, "extra has no place"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            weights.load(network(), {**arrays, **changed})
+    del arrays["3.bias"]
+    with pytest.raises(ValueError, match=r"3\.bias is missing"):
+        weights.load(network(), arrays)
