@@ -1,0 +1,39 @@
+# The environment is .venv at the repository's root; both commands share it.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint requirements.lock
+SPEC ?= attention_digits
+BACKEND ?= torch
+
+.PHONY: run test check generated clean
+
+run: $(VENV)/torch.installed
+	$(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
+
+test: check
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+check: $(VENV)/all.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+generated: $(VENV)/torch.installed
+	$(BIN)/python -m tests.generated
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/torch.installed: $(VENV)/bin/python pyproject.toml requirements.lock
+	$(PIP) --editable ".[torch]"
+	touch $@
+
+$(VENV)/all.installed: $(VENV)/bin/python pyproject.toml requirements.lock
+	$(PIP) tensorflow-cpu --editable ".[torch,jax,dev]"
+	touch $@
