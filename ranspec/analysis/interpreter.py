@@ -1,0 +1,201 @@
+"""The reference: a graph evaluated, differentiated and trained on NumPy arrays.
+
+State is a mapping of canonical names to arrays: parameters and statistics as `Graph.tensors` names
+them, optimiser state as checkpoints do. No function changes the arrays it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ranspec.analysis.reference import adam_step, cross_entropy, sgd_step
+from ranspec.ir import operations as ops
+from ranspec.ir.graph import Graph
+from ranspec.ir.operation import Operation
+from ranspec.ir.trace import CallNode, Trace
+from ranspec.spec.training import Adam, Sgd, Training
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ranspec.ir.operation import Array
+
+    State = Mapping[str, Array]
+    Labels = NDArray[np.integer]
+
+
+@dataclass(frozen=True, eq=False)
+class Instruction:
+    """An operation on values that are numbered through the whole network; 0 is the images."""
+
+    path: str
+    operation: Operation
+    inputs: tuple[int, ...]
+    output: int
+
+    def arrays(self, state: State) -> dict[str, Array]:
+        """Return the operation's own arrays by their leaf names."""
+        return {leaf: state[f"{self.path}.{leaf}"] for leaf in self.operation.parameters()}
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """A forward pass: the network's output, every layer's, and what `backward` needs."""
+
+    output: Array
+    layers: Mapping[str, Array]
+    """The output of every layer by path, in the order of execution."""
+    saved: Mapping[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """A training step: what it saw on its way, and the state it left."""
+
+    logits: Array
+    loss: float
+    gradients: State
+    state: State
+
+
+def linearize(graph: Graph) -> tuple[Instruction, ...]:
+    """Return the operations of a network in the order of execution; the last gives its output."""
+    numbers = iter(range(1, len(graph.layers) + 1))
+    return tuple(_instructions(graph.root, "", {0: 0}, numbers))
+
+
+def forward(graph: Graph, state: State, images: Array, *, training: bool) -> Evaluation:
+    """Evaluate a network on images (N, C, H, W)."""
+    values = {0: images}
+    layers: dict[str, Array] = {}
+    saved: dict[str, Any] = {}
+    for item in linearize(graph):
+        inputs = (values[index] for index in item.inputs)
+        output, saved[item.path] = item.operation.forward(
+            item.arrays(state), *inputs, training=training
+        )
+        values[item.output] = layers[item.path] = output
+    return Evaluation(output, layers, saved)
+
+
+def backward(graph: Graph, state: State, evaluation: Evaluation, gradient: Array) -> State:
+    """Return the gradient of every trained array, given that of the network's output."""
+    program = linearize(graph)
+    pending = {program[-1].output: gradient}
+    gradients: dict[str, Array] = {}
+    for item in reversed(program):
+        if item.output not in pending:
+            continue
+        by_inputs, by_arrays = item.operation.backward(
+            item.arrays(state), evaluation.saved[item.path], pending.pop(item.output)
+        )
+        for index, share in zip(item.inputs, by_inputs, strict=True):
+            pending[index] = pending[index] + share if index in pending else share
+        gradients |= {f"{item.path}.{leaf}": array for leaf, array in by_arrays.items()}
+    return gradients
+
+
+def updated_statistics(graph: Graph, state: State, evaluation: Evaluation) -> State:
+    """Return the batch-norm statistics as a training forward pass leaves them."""
+    return {
+        f"{item.path}.{leaf}": array
+        for item in linearize(graph)
+        for leaf, array in item.operation.updated_statistics(
+            item.arrays(state), evaluation.saved[item.path]
+        ).items()
+    }
+
+
+def training_step(
+    graph: Graph,
+    recipe: Training,
+    state: State,
+    images: Array,
+    labels: Labels,
+    *,
+    learning_rate: float,
+    step: int,
+) -> Step:
+    """Take the 0-based step `step` of a recipe; absent optimiser state counts as zero."""
+    evaluation = forward(graph, state, images, training=True)
+    loss, gradient = cross_entropy(evaluation.output, labels, recipe.label_smoothing)
+    gradients = backward(graph, state, evaluation, gradient)
+    updated = dict(state) | dict(updated_statistics(graph, state, evaluation))
+    weights = _decayed(graph)
+    for name, gradient in gradients.items():
+        decay = recipe.optimizer.weight_decay if name in weights else 0.0
+        updated |= _optimize(recipe.optimizer, state, name, gradient, learning_rate, decay, step)
+    return Step(evaluation.output, loss, gradients, updated)
+
+
+def _instructions(
+    trace: Trace, prefix: str, values: dict[int, int], numbers: Iterator[int]
+) -> Iterator[Instruction]:
+    """Yield a block's operations; `values` maps its own numbers to the network's, and grows."""
+    for node in trace.nodes:
+        inputs = tuple(values[index] for index in node.inputs)
+        if not isinstance(node, CallNode):
+            values[node.output] = number = next(numbers)
+            yield Instruction(f"{prefix}{node.name}", node.operation, inputs, number)
+            continue
+        for name, call in node.children():
+            inner = dict(enumerate(inputs))
+            yield from _instructions(call.trace, f"{prefix}{name}.", inner, numbers)
+            inputs = (inner[call.trace.output],)
+        values[node.output] = inputs[0]
+
+
+def _decayed(graph: Graph) -> set[str]:
+    """Return the names of all convolution and linear weights."""
+    return {
+        f"{layer.path}.weight"
+        for layer in graph.layers
+        if isinstance(layer.operation, ops.Convolution | ops.Linear)
+    }
+
+
+def _optimize(
+    optimizer: Sgd | Adam,
+    state: State,
+    name: str,
+    gradient: Array,
+    learning_rate: float,
+    weight_decay: float,
+    step: int,
+) -> State:
+    import numpy as np
+
+    def slot(kind: str) -> Array:
+        return state.get(f"optimizer.{kind}.{name}", np.zeros_like(state[name]))
+
+    if isinstance(optimizer, Sgd):
+        parameter, velocity = sgd_step(
+            state[name],
+            gradient,
+            slot("momentum"),
+            learning_rate=learning_rate,
+            momentum=optimizer.momentum,
+            nesterov=optimizer.nesterov,
+            weight_decay=weight_decay,
+        )
+        return {name: parameter, f"optimizer.momentum.{name}": velocity}
+    parameter, first, second = adam_step(
+        state[name],
+        gradient,
+        slot("first_moment"),
+        slot("second_moment"),
+        step=step + 1,
+        learning_rate=learning_rate,
+        beta1=optimizer.beta1,
+        beta2=optimizer.beta2,
+        epsilon=optimizer.epsilon,
+        weight_decay=weight_decay,
+    )
+    return {
+        name: parameter,
+        f"optimizer.first_moment.{name}": first,
+        f"optimizer.second_moment.{name}": second,
+    }

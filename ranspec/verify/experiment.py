@@ -1,0 +1,172 @@
+"""What a verification computes: the state it starts from, its batches, and the reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranspec.analysis.interpreter import forward, training_step
+from ranspec.compile import compile_spec
+from ranspec.ir.graph import Graph, Tensor
+from ranspec.runtime.initialization import initial_weights
+from ranspec.spec import LoadedSpec, Spec
+from ranspec.spec.training import StepSchedule
+from ranspec.verify import probe
+
+Array = NDArray[Any]
+
+BATCHES = 4
+"""How many different batches a run uses, in turn."""
+
+FLOAT32_RATE = 0.01
+"""The highest initial rate of a float32 run: large steps drive rounding errors apart at once."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """Images (K, N, C, H, W) and labels (K, N), used in turn."""
+
+    images: Array
+    labels: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """A network with all that decides what a run of it computes."""
+
+    loaded: LoadedSpec
+    graph: Graph
+    state: Mapping[str, Array]
+    """Parameters and statistics, and optimiser state unless the run starts from none."""
+    batches: Batches
+    dtype: str
+    learning_rate: float
+    """The rate before it drops."""
+    steps: int
+    first_step: int = 0
+
+    @property
+    def drop(self) -> int:
+        """The step at which the learning rate changes, in the middle of the run."""
+        return self.first_step + (self.steps + 1) // 2
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that generated code needs for this run; all others are the recipe's."""
+        schedule = self.loaded.spec.train.learning_rate
+        run = {
+            "batch_size": self.batches.labels.shape[1],
+            "learning_rate": self.learning_rate,
+        }
+        if isinstance(schedule, StepSchedule):
+            return run | {"learning_rate_steps": (self.drop,)}
+        return run | {"learning_rate_every": self.drop}
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step."""
+        factor = self.loaded.spec.train.learning_rate.factor
+        return self.learning_rate * (factor if step >= self.drop else 1.0)
+
+
+def experiment(
+    loaded: LoadedSpec,
+    *,
+    dtype: str = "float64",
+    steps: int = 20,
+    batch_size: int = 4,
+    seed: int = 0,
+    batches: Batches | None = None,
+) -> Experiment:
+    """Draw weights, statistics, images and labels; dropout is left out of the network."""
+    loaded = without_dropout(loaded)
+    graph = compile_spec(loaded)
+    initial = loaded.spec.train.learning_rate.initial
+    return Experiment(
+        loaded=loaded,
+        graph=graph,
+        state={name: array.astype(dtype) for name, array in random_state(graph, seed).items()},
+        batches=batches or random_batches(graph, loaded.spec, batch_size, seed),
+        dtype=dtype,
+        learning_rate=initial if dtype == "float64" else min(initial, FLOAT32_RATE),
+        steps=steps,
+    )
+
+
+def without_dropout(loaded: LoadedSpec) -> LoadedSpec:
+    """Set every dropout rate to 0: frameworks draw masks of their own."""
+
+    def off(part: Any) -> Any:
+        if not isinstance(part, dict):
+            return part
+        return {key: 0.0 if key == "dropout" else off(value) for key, value in part.items()}
+
+    spec = Spec.model_validate(off(loaded.spec.model_dump()))
+    return dataclasses.replace(loaded, spec=spec)
+
+
+def random_state(graph: Graph, seed: int) -> dict[str, Array]:
+    """Draw every array in float64, none of them constant, variances and scales positive."""
+    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
+    weights = initial_weights(seed, shapes)
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    return {
+        name: _varied(generator, name, tensor, weights[name])
+        for name, tensor in graph.tensors.items()
+    }
+
+
+def random_batches(graph: Graph, spec: Spec, batch_size: int, seed: int) -> Batches:
+    """Draw images of unit variance and labels."""
+    generator = np.random.Generator(np.random.Philox(key=seed + (1 << 32)))
+    height, width, channels = graph.input
+    images = generator.standard_normal((BATCHES, batch_size, channels, height, width))
+    return Batches(images, generator.integers(0, spec.classes, (BATCHES, batch_size)))
+
+
+def measure_reference(run: Experiment, *, layers: bool = False) -> dict[str, Array]:
+    """Compute in NumPy what a probe measures, under the same names; the final state is bare."""
+    images, labels = run.batches.images.astype(run.dtype), run.batches.labels
+    state: Mapping[str, Array] = run.state
+    evaluation = forward(run.graph, state, images[0], training=False)
+    measured: dict[str, Array] = {probe.EVALUATION_LOGITS: evaluation.output}
+    if layers:
+        training = forward(run.graph, state, images[0], training=True)
+        measured |= {probe.EVALUATION + path: array for path, array in evaluation.layers.items()}
+        measured |= {probe.TRAINING + path: array for path, array in training.layers.items()}
+    losses = []
+    for position in range(run.steps):
+        step = run.first_step + position
+        result = training_step(
+            run.graph,
+            run.loaded.spec.train,
+            state,
+            images[position % len(images)],
+            labels[position % len(labels)],
+            learning_rate=run.rate(step),
+            step=step,
+        )
+        state = result.state
+        losses.append(result.loss)
+        if position == 0:
+            measured[probe.LOGITS] = result.logits
+            measured |= {probe.GRADIENT + name: array for name, array in result.gradients.items()}
+            measured |= {probe.FIRST + name: array for name, array in state.items()}
+    measured[probe.LOSSES] = np.array(losses, np.float64)
+    return measured | dict(state)
+
+
+def _varied(generator: np.random.Generator, name: str, tensor: Tensor, weight: Array) -> Array:
+    if name.endswith((".running_var", ".scale")) or _is_norm_scale(name, tensor):
+        return generator.uniform(0.5, 1.5, tensor.shape)
+    if name.endswith(".weight"):
+        return weight
+    return 0.3 * generator.standard_normal(tensor.shape)
+
+
+def _is_norm_scale(name: str, tensor: Tensor) -> bool:
+    return name.endswith(".weight") and len(tensor.shape) == 1
