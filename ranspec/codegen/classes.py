@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -61,15 +62,37 @@ def write_classes(graph: Graph, backend: Backend) -> list[ClassText]:
 
 def docstring(text: str, indent: int) -> str:
     """Write a docstring that no text can end early."""
-    safe = text.replace("\\", "\\\\").replace('"""', r"\"\"\"")
-    safe = safe[:-1] + '\\"' if safe.endswith('"') else safe
-    one_line = f'"""{safe}"""'
-    if indent + len(one_line) <= LINE_LENGTH and "\n" not in safe:
+    text = " ".join(text.split())
+    quoted = f'{_escaped(text[:-1])}\\"' if text.endswith('"') else _escaped(text)
+    one_line = f'"""{_apart(quoted)}"""'
+    if indent + _width(one_line) <= LINE_LENGTH:
         return one_line
     space = " " * indent
-    summary, _, rest = safe.partition("\n")
-    wrapped = textwrap.wrap(f"{summary} {rest}".strip(), LINE_LENGTH - indent - 3)
-    return '"""' + f"\n{space}".join(wrapped) + f'\n{space}"""'
+    first, *others = _wrapped(text, LINE_LENGTH - indent - len('""" '))
+    return '"""' + f"\n{space}".join([_apart(first), *others]) + f'\n{space}"""'
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """Wrap a text to lines that are no wider than `width` once they are escaped."""
+    for narrower in range(width, 0, -1):
+        lines = [_escaped(line) for line in textwrap.wrap(text, narrower)]
+        if all(_width(line) <= width for line in lines):
+            break
+    return lines
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"""', r"\"\"\"")
+
+
+def _apart(text: str) -> str:
+    """Keep an opening quote apart from the docstring's own, as formatters do."""
+    return f" {text}" if text.startswith('"') else text
+
+
+def _width(text: str) -> int:
+    """Return the columns a text takes; East Asian characters are two wide."""
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 class _ClassWriter:

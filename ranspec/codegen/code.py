@@ -174,32 +174,31 @@ def render(piece: Code, name_of: Namer) -> str:
             return f"*({render(item, name_of)} for _ in range({count}))"
 
 
-def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int) -> list[str]:
-    """Write `prefix` and code on as many lines as the line length asks for."""
+def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int, suffix: str = "") -> list[str]:
+    """Write `prefix`, code and `suffix` on as many lines as the line length asks for."""
     space = " " * indent
-    line = f"{space}{prefix}{render(piece, name_of)}"
-    if len(line) <= LINE_LENGTH or not isinstance(piece, Call | Items):
+    line = f"{space}{prefix}{render(piece, name_of)}{suffix}"
+    if len(line) <= LINE_LENGTH or not isinstance(piece, Call | Items | Repeated):
         return [line]
+    if isinstance(piece, Repeated):
+        item = lay_out("", piece.item, name_of, indent + 4)
+        loop = f"{space}    for _ in range({piece.count})"
+        return [f"{space}{prefix}*(", *item, loop, f"{space}){suffix}"]
     if isinstance(piece, Call):
         opening = f"{_wrapped(piece.function, _ATOM, name_of)}("
-        closing = ")"
+        closing = f"){suffix}"
         parts: list[tuple[str, Code]] = [("", argument) for argument in piece.arguments]
         parts += [(f"{name}=", value) for name, value in piece.keywords]
     else:
-        opening, closing = piece.brackets
+        opening, closing = piece.brackets[0], f"{piece.brackets[1]}{suffix}"
         parts = [("", item) for item in piece.items]
     inner = " " * (indent + 4)
     joined = inner + ", ".join(f"{label}{render(part, name_of)}" for label, part in parts)
-    if len(parts) == 1 and isinstance(parts[0][1], Items):
-        label, only = parts[0]
-        nested = lay_out(f"{prefix}{opening}{label}", only, name_of, indent)
-        return [*nested[:-1], nested[-1] + closing]
     if len(joined) <= LINE_LENGTH and isinstance(piece, Call):
         return [f"{space}{prefix}{opening}", joined, f"{space}{closing}"]
     lines = [f"{space}{prefix}{opening}"]
     for label, part in parts:
-        lines += lay_out(label, part, name_of, indent + 4)
-        lines[-1] += ","
+        lines += lay_out(label, part, name_of, indent + 4, ",")
     return [*lines, f"{space}{closing}"]
 
 

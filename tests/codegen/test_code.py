@@ -1,0 +1,155 @@
+"""Code is laid out exactly as `ruff format` would."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ranspec.codegen.classes import docstring
+from ranspec.codegen.code import (
+    OMIT,
+    Attribute,
+    Call,
+    Code,
+    Infix,
+    Items,
+    Name,
+    Number,
+    Repeated,
+    Value,
+    call,
+    code,
+    definition,
+    lay_out,
+    named,
+    render,
+    scalar,
+    unless,
+)
+from ranspec.ir.dimension import Arithmetic, Constant, Dimension, Named, Parameter
+from tests.rendering import ROOT
+
+LONG = "a_function_whose_name_is_rather_long"
+
+
+def text(piece: Code) -> str:
+    return render(piece, lambda index: f"v{index}")
+
+
+def formatted(source: str) -> str:
+    command = [sys.executable, "-m", "ruff", "format", "--no-cache", "--stdin-filename", "a.py"]
+    command += ["--config", str(ROOT / "pyproject.toml"), "-"]
+    return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+
+
+def words(count: int) -> tuple[Code, ...]:
+    return tuple(Name(f"argument_number_{index}") for index in range(count))
+
+
+LAYOUTS: list[Code] = [
+    call("f", 1),
+    call(LONG, *words(4)),
+    call(LONG, *words(5)),
+    call(LONG, *words(8)),
+    call(LONG, *words(3), keyword=call(LONG, *words(6), last=Value(0))),
+    call(LONG, Items(words(2)), dim=1),
+    call(LONG, Items(words(6)), dim=1),
+    call(LONG, Items(words(6))),
+    call(LONG, Items(tuple(call(LONG, *words(3)) for _ in range(3)))),
+    call(LONG, Items(tuple(call(LONG, *words(6)) for _ in range(3)))),
+    Items(words(3)),
+    Items(words(8)),
+    call("nn.Sequential", Repeated(call(LONG, *words(1)), 3)),
+    call("nn.Sequential", Repeated(call(LONG, *words(2)), 3)),
+    call("nn.Sequential", *words(1), Repeated(call(LONG, *words(2)), 3)),
+    call("nn.Sequential", Repeated(call(LONG, *words(5)), 3), *words(1)),
+    *(call(LONG, Name("a" * length), call(LONG, Name("b" * 90))) for length in range(82, 90)),
+    *(call(LONG, Items((Name("a" * length), Name("b" * 90)))) for length in range(82, 90)),
+    *(call("f", Items((Name("a" * length),))) for length in range(60, 95)),
+    call(LONG, "a string", (1, 2), True, None, 1e-5),
+]
+
+
+@pytest.mark.parametrize("brackets", ["[]", "()"])
+@pytest.mark.parametrize("prefix", ["self.layer = ", "return "])
+def test_code_is_laid_out_as_the_formatter_would(prefix: str, brackets: str) -> None:
+    def lines(piece: Code) -> list[str]:
+        if isinstance(piece, Items):
+            piece = Items(piece.items, brackets)
+        return lay_out(prefix, piece, "value{}".format, 8)
+
+    body = "\n".join(line for piece in LAYOUTS for line in lines(piece))
+    source = f"class C:\n    def f(self):\n{body}\n"
+    assert formatted(source) == source
+
+
+def test_operators_are_parenthesised_where_they_must_be() -> None:
+    total = Infix("+", Value(0), Value(1))
+    assert text(Infix("*", total, Value(2))) == "(v0 + v1) * v2"
+    assert text(Infix("+", total, Value(2))) == "v0 + v1 + v2"
+    assert text(Infix("+", Value(2), total)) == "v2 + (v0 + v1)"
+    assert text(Attribute(total, "mean")) == "(v0 + v1).mean"
+
+
+def test_numbers_are_parenthesised_where_they_must_be() -> None:
+    a, b = Parameter("a"), Parameter("b")
+    half = Arithmetic("//", a, Constant(2))
+    assert text(Number(Arithmetic("*", b, half))) == "b * (a // 2)"
+    assert text(Number(Arithmetic("*", half, b))) == "a // 2 * b"
+    assert text(Number(Arithmetic("-", a, Arithmetic("-", b, a)))) == "a - (b - a)"
+    assert text(Attribute(Number(half), "real")) == "(a // 2).real"
+
+
+def test_literals_are_written_as_python_reads_them() -> None:
+    awkward = 'quote " backslash \\ brace {x}'
+    assert eval(text(code(awkward))) == awkward
+    assert text(code((1, 2))) == "(1, 2)"
+    assert text(code(True)) == "True"
+    assert text(scalar(1.0)) == "1"
+    assert text(scalar(0.5)) == "0.5"
+
+
+def test_what_is_the_default_is_left_out() -> None:
+    stride = unless(Dimension(1), 1)
+    assert stride is OMIT
+    assert text(call("f", stride=stride, padding=unless(2, 0))) == "f(padding=2)"
+    # A number that is a parameter may be another in the next instance.
+    assert text(call("f", stride=unless(Dimension(1, Parameter("s")), 1))) == "f(stride=s)"
+
+
+def test_a_named_number_is_defined_once_in_terms_of_others() -> None:
+    width = Named("width", Arithmetic("//", Parameter("channels"), Constant(4)))
+    wide = Named("wide", Arithmetic("*", width, Constant(2)))
+    assert [definition(number) for number in named(wide)] == [
+        "width = channels // 4",
+        "wide = width * 2",
+    ]
+
+
+DOCSTRINGS = [
+    "Plain.",
+    '"Quoted" at the start.',
+    'At the end "quoted"',
+    'Triple """ inside, and four """" more """',
+    "A backslash \\ and one at the end \\",
+    "Two\nlines.",
+    "Long " + "words " * 30,
+    "x" * 150,
+    "\\" * 120,
+    '"' * 120,
+    'a\\"""' * 40,
+    "中文" * 30 + " " + "中文 " * 30,
+    "{{ braces }} {% tags %} {format} %s",
+]
+
+
+@pytest.mark.parametrize("words", DOCSTRINGS)
+def test_a_docstring_holds_any_text_and_nothing_else(words: str) -> None:
+    source = f"class C:\n    {docstring(words, 4)}\n\n    x = 1\n"
+    namespace: dict[str, type] = {}
+    exec(compile(source, "c.py", "exec"), {"__name__": "c"}, namespace)
+    found = namespace["C"].__doc__ or ""
+    assert "".join(found.split()) == "".join(words.split())
+    assert formatted(source) == source

@@ -1,0 +1,38 @@
+"""What the tests of generated code share: every spec, every backend, and what they render."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from ranspec.codegen.backend import available_backends, load_backend
+from ranspec.codegen.build import render_files
+from ranspec.spec import available_specs, load_spec, packaged_specs
+
+ROOT = Path(__file__).parents[1]
+SPECS = tuple(available_specs([packaged_specs()]))
+BACKENDS = tuple(
+    name for name, entry in available_backends().items() if find_spec(entry.module) is not None
+)
+
+
+@cache
+def rendered(spec: str, backend: str) -> dict[str, str]:
+    """Return the files of a build."""
+    return render_files(load_spec(packaged_specs() / f"{spec}.yaml"), load_backend(backend))
+
+
+def everything() -> Iterator[tuple[str, str, dict[str, str]]]:
+    """Yield the files of every spec for every backend."""
+    for spec in SPECS:
+        for backend in BACKENDS:
+            yield spec, backend, rendered(spec, backend)
+
+
+def write(folder: Path, files: dict[str, str]) -> None:
+    """Write rendered files as they are."""
+    folder.mkdir(parents=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")
