@@ -1,12 +1,14 @@
 """One YAML spec of a vision network in; native PyTorch, TensorFlow and JAX training code out.
 
+As a library:
+
     import ranspec
 
     loaded = ranspec.load_spec("attention92_cifar", ["attention.activation=spatial"])
     graph = ranspec.compile_spec(loaded)
     print(ranspec.count(graph, loaded.spec).trainable_parameters)
     print(ranspec.build(loaded, "torch").folder)
-    report = ranspec.verify_spec(loaded, ["torch", "jax"])
+    print(ranspec.verify_spec(loaded, ["torch", "jax"]).passed)
 """
 
 from __future__ import annotations

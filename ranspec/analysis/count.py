@@ -1,0 +1,274 @@
+"""Size and cost of a network, from its graph alone.
+
+Two words that are never mixed: a MAC is one multiply-accumulate of a convolution or linear layer
+(what the literature on these networks calls FLOPs); FLOPs here are the floating-point operations
+of everything, two for each MAC. Both are for one image, forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import groupby
+from math import prod
+from typing import TYPE_CHECKING, Any, Literal
+
+from ranspec.analysis.depth import trunk_depth
+from ranspec.analysis.memory import activation_bytes
+from ranspec.ir.graph import Graph, unique_traces
+from ranspec.ir.operation import Operation, Sizes
+from ranspec.ir.trace import CallNode, Trace
+
+if TYPE_CHECKING:
+    from ranspec.analysis.receptive_field import Field, StageField
+    from ranspec.spec.model import Spec
+
+Grouping = Literal["layer", "block", "stage"]
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a layer, or several, own and do."""
+
+    parameters: int = 0
+    """Trainable."""
+    statistics: int = 0
+    """Running means and variances of batch norm, which are not trained."""
+    macs: int = 0
+    flops: int = 0
+
+    def __add__(self, other: Cost) -> Cost:
+        return Cost(
+            self.parameters + other.parameters,
+            self.statistics + other.statistics,
+            self.macs + other.macs,
+            self.flops + other.flops,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A layer, block or stage: `op` is its operation or class."""
+
+    path: str
+    op: str
+    output: Sizes
+    cost: Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Figures that a source prints of a network."""
+
+    parameters: float | None
+    macs: float | None
+    source: str
+    comment: str | None
+
+
+@dataclass(frozen=True, eq=False)
+class Count:
+    """Size and cost of a network."""
+
+    graph: Graph
+    cost: Cost
+    trunk_depth: int
+    activation_bytes: int
+    """See `ranspec.analysis.memory`."""
+    paper: Paper | None
+
+    @property
+    def name(self) -> str:
+        return self.graph.name
+
+    @property
+    def trainable_parameters(self) -> int:
+        return self.cost.parameters
+
+    @property
+    def batch_norm_statistics(self) -> int:
+        return self.cost.statistics
+
+    @property
+    def macs(self) -> int:
+        return self.cost.macs
+
+    @property
+    def flops(self) -> int:
+        return self.cost.flops
+
+    @property
+    def relative_differences(self) -> dict[str, float | None]:
+        """Return (ours - printed) / printed for each figure that the source prints."""
+        printed = self.paper or Paper(None, None, "", None)
+        return {
+            "parameters": _relative(self.cost.parameters, printed.parameters),
+            "macs": _relative(self.cost.macs, printed.macs),
+        }
+
+    @property
+    def explanation(self) -> str | None:
+        """Say why the source's figure differs, where the way to count explains it."""
+        printed = self.paper.parameters if self.paper else None
+        if printed is None or _rounds_to(self.cost.parameters, printed):
+            return None
+        everything = self.cost.parameters + self.cost.statistics
+        if not _rounds_to(everything, printed):
+            return None
+        return f"with batch-norm statistics there are {everything:,}, which is what is printed"
+
+    @cached_property
+    def receptive_fields(self) -> tuple[StageField, ...]:
+        """The receptive fields of each stage."""
+        from ranspec.analysis.receptive_field import receptive_fields
+
+        return receptive_fields(self.graph)
+
+    def rows(self, by: Grouping) -> tuple[Row, ...]:
+        """Return the costs of each layer, of each block of a stage, or of each stage."""
+        return tuple({"layer": _layers, "block": _blocks, "stage": _stages}[by](self.graph))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything as data for JSON."""
+        return {
+            "name": self.name,
+            "input": list(self.graph.input),
+            "parameters": {
+                "trainable": self.cost.parameters,
+                "batch_norm_statistics": self.cost.statistics,
+            },
+            "macs": self.cost.macs,
+            "flops": self.cost.flops,
+            "trunk_depth": self.trunk_depth,
+            "activation_bytes": self.activation_bytes,
+            "receptive_fields": [
+                {
+                    "path": stage.path,
+                    "trunk": _field(stage.trunk),
+                    "mask": _field(stage.mask) if stage.mask else None,
+                }
+                for stage in self.receptive_fields
+            ],
+            "layers": [row_dict(row) for row in self.rows("layer")],
+            "paper": self.paper
+            and {
+                "parameters": self.paper.parameters,
+                "macs": self.paper.macs,
+                "source": self.paper.source,
+                "comment": self.paper.comment,
+                "relative_differences": self.relative_differences,
+                "explanation": self.explanation,
+            },
+        }
+
+
+def count(graph: Graph, spec: Spec | None = None) -> Count:
+    """Count a network; with its spec, beside what its source prints."""
+    paper = None
+    if spec and spec.paper:
+        printed = spec.paper
+        source = printed.source or spec.source
+        paper = Paper(printed.parameters, printed.macs, source, printed.comment)
+    return Count(
+        graph=graph,
+        cost=_costs(graph.root)[graph.root],
+        trunk_depth=trunk_depth(graph),
+        activation_bytes=activation_bytes(graph),
+        paper=paper,
+    )
+
+
+def row_dict(row: Row) -> dict[str, Any]:
+    """Return a row as data for JSON."""
+    return {
+        "path": row.path,
+        "op": row.op,
+        "output": list(row.output),
+        "parameters": row.cost.parameters,
+        "batch_norm_statistics": row.cost.statistics,
+        "macs": row.cost.macs,
+        "flops": row.cost.flops,
+    }
+
+
+def operation_cost(operation: Operation, inputs: Sequence[Sizes], output: Sizes) -> Cost:
+    """Return the cost of one operation."""
+    arrays = operation.parameters().values()
+    sizes = [(prod(size.value for size in spec.shape), spec.trainable) for spec in arrays]
+    return Cost(
+        parameters=sum(size for size, trainable in sizes if trainable),
+        statistics=sum(size for size, trainable in sizes if not trainable),
+        macs=operation.macs(output),
+        flops=operation.flops(inputs, output),
+    )
+
+
+def _costs(root: Trace) -> Mapping[Trace, Cost]:
+    """Return the cost of every distinct block."""
+    costs: dict[Trace, Cost] = {}
+    for trace in unique_traces(root):
+        total = Cost()
+        for node in trace.nodes:
+            if isinstance(node, CallNode):
+                for call in node.calls:
+                    total += costs[call.trace]
+            else:
+                inputs = [trace.sizes[index] for index in node.inputs]
+                total += operation_cost(node.operation, inputs, trace.sizes[node.output])
+        costs[trace] = total
+    return costs
+
+
+def _layers(graph: Graph) -> list[Row]:
+    return [
+        Row(
+            layer.path,
+            layer.operation.label,
+            layer.output,
+            operation_cost(layer.operation, layer.inputs, layer.output),
+        )
+        for layer in graph.layers
+    ]
+
+
+def _blocks(graph: Graph) -> list[Row]:
+    costs = _costs(graph.root)
+    rows = []
+    for node in graph.root.nodes:
+        if isinstance(node, CallNode):
+            for path, call in node.children():
+                trace = call.trace
+                name = graph.definition_of[trace].class_name
+                rows.append(Row(path, name, trace.sizes[trace.output], costs[trace]))
+        else:
+            inputs = [graph.root.sizes[index] for index in node.inputs]
+            output = graph.root.sizes[node.output]
+            cost = operation_cost(node.operation, inputs, output)
+            rows.append(Row(node.name, node.operation.label, output, cost))
+    return rows
+
+
+def _stages(graph: Graph) -> list[Row]:
+    rows = []
+    for path, group in groupby(_blocks(graph), key=lambda row: row.path.partition(".")[0]):
+        members = list(group)
+        names = [(name, len(list(run))) for name, run in groupby(row.op for row in members)]
+        op = ", ".join(name if times == 1 else f"{times} x {name}" for name, times in names)
+        cost = sum((row.cost for row in members), Cost())
+        rows.append(Row(path, op, members[-1].output, cost))
+    return rows
+
+
+def _relative(ours: int, printed: float | None) -> float | None:
+    return None if printed is None else (ours - printed) / printed
+
+
+def _rounds_to(value: int, printed: float) -> bool:
+    """Tell whether a value, rounded to as many digits as are printed, is the printed one."""
+    digits = len(str(round(printed)).rstrip("0"))
+    return float(f"{value:.{digits - 1}e}") == printed
+
+
+def _field(field: Field) -> dict[str, list[int]]:
+    return {"size": list(field.size), "stride": list(field.stride)}

@@ -1,0 +1,66 @@
+"""Trunk depth: the number of layers that gives a network its name.
+
+It is the largest number of convolutions and linear layers on a path from the image to the logits
+that enters no mask: of maps that are multiplied the last is the trunk, of a resize the map that
+is resized. So projections on shortcuts do not count (the residual path is longer), and
+Attention-56 has 56 (Wang et al., section 4.1: 36m + 20).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ranspec.ir.graph import Graph, unique_traces
+from ranspec.ir.operations import Convolution, Linear, Multiply, Resize
+from ranspec.ir.trace import CallNode, OperationNode, Trace
+
+Depths = dict[Trace, tuple[int | None, ...]]
+"""Of each block, the depth from each of its inputs to its output; none where no path leads."""
+
+
+def trunk_depth(graph: Graph) -> int:
+    """Return the depth of a network along its trunk."""
+    depths: Depths = {}
+    for trace in unique_traces(graph.root):
+        depths[trace] = tuple(
+            _depth_from(trace, start, depths) for start in range(len(trace.inputs))
+        )
+    return depths[graph.root][0] or 0
+
+
+def _depth_from(trace: Trace, start: int, depths: Depths) -> int | None:
+    reached = {start: 0}
+    for node in trace.nodes:
+        if isinstance(node, CallNode):
+            depth = _through_calls(node, reached, depths)
+        else:
+            depth = _through_operation(node, reached)
+        if depth is not None:
+            reached[node.output] = depth
+    return reached.get(trace.output)
+
+
+def _through_calls(node: CallNode, reached: Mapping[int, int], depths: Depths) -> int | None:
+    first, *others = node.calls
+    steps = zip(node.inputs, depths[first.trace], strict=True)
+    found = [
+        reached[index] + step for index, step in steps if index in reached and step is not None
+    ]
+    depth = max(found, default=None)
+    for call in others:
+        step = depths[call.trace][0]
+        depth = None if depth is None or step is None else depth + step
+    return depth
+
+
+def _through_operation(node: OperationNode, reached: Mapping[int, int]) -> int | None:
+    match node.operation:
+        case Multiply():
+            inputs = node.inputs[-1:]
+        case Resize():
+            inputs = node.inputs[:1]
+        case _:
+            inputs = node.inputs
+    depth = max((reached[index] for index in inputs if index in reached), default=None)
+    layer = isinstance(node.operation, Convolution | Linear)
+    return None if depth is None else depth + layer

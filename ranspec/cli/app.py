@@ -1,0 +1,149 @@
+"""The application: its commands, and how their errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ranspec.cli.build import build
+from ranspec.cli.check import check
+from ranspec.cli.count import count
+from ranspec.cli.init import init
+from ranspec.cli.list import list_names
+from ranspec.cli.output import examples, message
+from ranspec.cli.schema import schema
+from ranspec.cli.show import show
+from ranspec.cli.train import train
+from ranspec.cli.verify import verify
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """Commands whose users never see a traceback for a mistake of their own."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            result = super().invoke(ctx)
+            sys.stdout.flush()
+            return result
+        except BrokenPipeError:
+            # Nobody reads on: leave nothing for the interpreter to flush into the closed pipe.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(INTERRUPTED) from None
+        except Exception as error:
+            explained = explain(error)
+            if explained is None:
+                raise
+            message(explained)
+            raise typer.Exit(BAD_INPUT) from None
+
+
+def explain(error: Exception) -> str | None:
+    """Return what to tell the user of an error that is theirs to mend; none for all others."""
+    if isinstance(error, OSError):
+        return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if "ranspec.spec.errors.SpecError" in kinds:
+        return str(error)
+    return f"error: {error}" if kinds & _EXPLAINED else None
+
+
+_EXPLAINED = {
+    "ranspec.codegen.backend.UnknownBackendError",
+    "ranspec.codegen.backend.UnsupportedError",
+    "ranspec.codegen.build.BuildFolderError",
+    "ranspec.runtime.checkpoint.CheckpointError",
+    "ranspec.verify.harness.VerifyError",
+}
+"""By name, so that none of these modules is imported only to tell whether it raised."""
+
+app = typer.Typer(
+    name="ranspec",
+    cls=Commands,
+    help=(
+        "Compile a YAML spec of a vision network into native PyTorch, TensorFlow and JAX "
+        "training code, and show that all three are the same network."
+    ),
+    epilog=examples(
+        "ranspec list",
+        "ranspec count attention92_cifar",
+        "ranspec build attention92_cifar --backend torch",
+        "ranspec verify attention56_cifar",
+        "ranspec train attention_digits --backend jax",
+        "ranspec COMMAND --help",
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from ranspec import __version__
+
+        typer.echo(f"ranspec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Hold the options of the program itself."""
+
+
+app.command(
+    epilog=examples(
+        "ranspec build attention92_cifar --backend torch",
+        "ranspec build my_network.yaml --all-backends -o out",
+        "ranspec build attention92_cifar -b jax --set attention.activation=spatial",
+        "ranspec build attention92_cifar --all-backends --check",
+    )
+)(build)
+app.command(
+    epilog=examples(
+        "ranspec count attention56_imagenet",
+        "ranspec count attention56_cifar attention92_cifar attention164_cifar",
+        "ranspec count attention56_imagenet --by block --input 320x320",
+        "ranspec count attention56_imagenet --convention caffe --convention fvcore",
+        "ranspec count attention56_cifar --format json",
+    )
+)(count)
+app.command(
+    epilog=examples(
+        "ranspec show attention92_cifar",
+        "ranspec show attention92_cifar --origins",
+        "ranspec show attention92_cifar --set attention.learning=naive --format json",
+    )
+)(show)
+app.command(epilog=examples("ranspec check my_network.yaml", "ranspec check specs/*.yaml"))(check)
+app.command("list", epilog=examples("ranspec list", "ranspec list backends"))(list_names)
+app.command(epilog=examples("ranspec schema > schema.json"))(schema)
+app.command(
+    epilog=examples(
+        "ranspec verify attention56_cifar",
+        "ranspec verify attention56_cifar --backend torch --backend jax --steps 5",
+        "ranspec verify attention56_cifar --dtype float32 --format json",
+    )
+)(verify)
+app.command(
+    epilog=examples(
+        "ranspec train attention_digits --backend jax",
+        "ranspec train attention_digits --backend torch -- --help",
+        "ranspec train attention_digits --backend torch -- --seed 1",
+    )
+)(train)
+app.command(epilog=examples("ranspec init attention56_cifar --seed 0 -o weights.safetensors"))(init)

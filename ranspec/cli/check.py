@@ -1,0 +1,31 @@
+"""`ranspec check`."""
+
+from __future__ import annotations
+
+import typer
+
+from ranspec.cli.options import SetOption, SpecsArgument
+from ranspec.cli.output import integer, message, write
+
+
+def check(specs: SpecsArgument, overrides: SetOption) -> None:
+    """Check that specs are valid and can be built.
+
+    Tells every mistake with its file, line and column. Exits 2 if there is any.
+    """
+    from ranspec.analysis.count import count
+    from ranspec.compile import compile_spec
+    from ranspec.spec import SpecError, load_spec
+
+    valid = True
+    for name in specs:
+        try:
+            graph = compile_spec(load_spec(name, overrides))
+        except SpecError as error:
+            message(str(error))
+            valid = False
+        else:
+            parameters = integer(count(graph).trainable_parameters)
+            write(f"ok  {name}  {parameters} trainable parameters")
+    if not valid:
+        raise typer.Exit(2)

@@ -1,0 +1,109 @@
+"""`ranspec list`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import typer
+
+from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
+
+Kind = Literal["specs", "backends"]
+
+
+def list_names(
+    kind: Annotated[
+        Kind | None,
+        typer.Argument(metavar="[specs|backends]", help="What to list; both if left out."),
+    ] = None,
+    output_format: Annotated[
+        Literal["table", "json"], typer.Option("--format", help="How to write the result.")
+    ] = "table",
+) -> None:
+    """List the known specs and backends."""
+    found = {}
+    if kind in (None, "specs"):
+        found["specs"] = _specs()
+    if kind in (None, "backends"):
+        found["backends"] = _backends()
+    if output_format == "json":
+        return write_json(found)
+    for position, (name, entries) in enumerate(found.items()):
+        if position:
+            write("")
+        if name == "specs":
+            _write_specs(entries)
+        else:
+            _write_backends(entries)
+
+
+def _specs() -> list[dict[str, Any]]:
+    from ranspec.analysis.count import count
+    from ranspec.compile import compile_spec
+    from ranspec.spec import SpecError, available_specs, load_spec
+
+    found = []
+    for name in available_specs():
+        try:
+            loaded = load_spec(name)
+            counted = count(compile_spec(loaded))
+        except SpecError:
+            message(f"{name}: has mistakes; see `ranspec check {name}`")
+            continue
+        found.append(
+            {
+                "name": name,
+                "input": list(counted.graph.input),
+                "parameters": counted.trainable_parameters,
+                "macs": counted.macs,
+                "source": loaded.spec.source,
+            }
+        )
+    return found
+
+
+def _backends() -> list[dict[str, Any]]:
+    from ranspec.codegen.backend import available_backends, load_backend
+
+    found = []
+    for name in available_backends():
+        try:
+            title = load_backend(name).title
+        except ImportError as error:
+            message(f"backend {name} cannot be loaded: {error}")
+            continue
+        found.append({"name": name, "title": title})
+    return found
+
+
+def _write_specs(entries: list[dict[str, Any]]) -> None:
+    columns = [
+        Column("spec", right=False),
+        Column("input"),
+        Column("parameters"),
+        Column("MACs"),
+        Column("source", right=False),
+    ]
+    write_table(
+        columns,
+        (
+            [
+                entry["name"],
+                "x".join(map(str, entry["input"])),
+                integer(entry["parameters"]),
+                scaled(entry["macs"]),
+                _one_line(entry["source"]),
+            ]
+            for entry in entries
+        ),
+    )
+
+
+def _write_backends(entries: list[dict[str, Any]]) -> None:
+    columns = [Column("backend", right=False), Column("framework", right=False)]
+    write_table(columns, ([entry["name"], entry["title"]] for entry in entries))
+
+
+def _one_line(text: str, limit: int = 60) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."

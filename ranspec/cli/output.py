@@ -1,0 +1,106 @@
+"""Results to stdout, messages to stderr, tables for people and for Markdown."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import typer
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a table; numbers stand to the right."""
+
+    title: str
+    right: bool = True
+
+
+def examples(*lines: str) -> str:
+    """Write the examples of a help page, which are not to be wrapped."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
+def message(text: str) -> None:
+    """Tell the user something that is not the result."""
+    typer.echo(text, err=True)
+
+
+def write(text: str) -> None:
+    """Write a result."""
+    typer.echo(text)
+
+
+def write_json(value: Any) -> None:
+    """Write a result for programs."""
+    write(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def write_table(
+    columns: Sequence[Column], rows: Iterable[Sequence[str]], *, markdown: bool = False
+) -> None:
+    """Write a table, its cells as given."""
+    cells = [list(row) for row in rows]
+    write(_markdown(columns, cells) if markdown else _aligned(columns, cells))
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    titles = [column.title for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(titles, *rows, strict=True)]
+
+    def line(cells: Sequence[str]) -> str:
+        padded = (
+            cell.rjust(width) if column.right else cell.ljust(width)
+            for cell, width, column in zip(cells, widths, columns, strict=True)
+        )
+        return "  ".join(padded).rstrip()
+
+    header = line(titles)
+    if _styled():
+        header = typer.style(header, bold=True)
+    return "\n".join([header, *map(line, rows)])
+
+
+def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    rule = "|" + "|".join("---:" if column.right else "---" for column in columns) + "|"
+    return "\n".join([line([column.title for column in columns]), rule, *map(line, rows)])
+
+
+def _styled() -> bool:
+    import os
+
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def integer(value: int) -> str:
+    """Write an exact number: 1,030,394."""
+    return f"{value:,}"
+
+
+def scaled(value: float) -> str:
+    """Write a number in thousands, millions or billions: 6.271 G."""
+    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.4g} {letter}"
+    return f"{value:g}"
+
+
+def megabytes(value: int) -> str:
+    """Write a number of bytes in MiB."""
+    return f"{value / 2**20:.1f} MiB"
+
+
+def percent(ratio: float) -> str:
+    """Write a relative difference: +1.3 %."""
+    return f"{100 * ratio:+.1f} %"
+
+
+def shape(sizes: Sequence[int]) -> str:
+    """Write a shape: 32x32x3."""
+    return "x".join(map(str, sizes))

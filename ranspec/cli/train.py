@@ -1,0 +1,71 @@
+"""`ranspec train`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ranspec.cli.options import ForceOption, SetOption, SpecArgument, complete_backend
+from ranspec.cli.output import message
+
+
+def train(
+    spec: SpecArgument,
+    overrides: SetOption,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            "-b",
+            metavar="NAME",
+            help="A backend, such as torch, tensorflow or jax.",
+            autocompletion=complete_backend,
+        ),
+    ],
+    arguments: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[-- ARGUMENTS...]",
+            default_factory=list,
+            show_default=False,
+            help="Arguments of the generated train.py; `-- --help` lists them.",
+        ),
+    ],
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FOLDER",
+            help="Where to build; by default generated/NAME/BACKEND.",
+        ),
+    ] = None,
+    force: ForceOption = False,
+) -> None:
+    """Build a spec, then run its train.py.
+
+    Exits as train.py does.
+    """
+    from ranspec.codegen.build import build
+    from ranspec.spec import load_spec
+
+    built = build(load_spec(spec, overrides), backend, folder, force=force)
+    message(f"built {built.folder}; running its train.py")
+    raise typer.Exit(run([sys.executable, str(built.folder / "train.py"), *arguments]))
+
+
+def run(command: list[str]) -> int:
+    """Run a program to its end, also when interrupted, and return its exit code."""
+    sys.stdout.flush()
+    with subprocess.Popen(command) as process:
+        while True:
+            try:
+                code = process.wait()
+            except KeyboardInterrupt:
+                # The terminal has interrupted the program too: let it end in its own way.
+                continue
+            return code if code >= 0 else 128 - code
