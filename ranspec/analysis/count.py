@@ -116,7 +116,7 @@ class Count:
         everything = self.cost.parameters + self.cost.statistics
         if not _rounds_to(everything, printed):
             return None
-        return f"with batch-norm statistics there are {everything:,}, which is what is printed"
+        return f"with batch-norm statistics {everything:,}, which rounds to it"
 
     @cached_property
     def receptive_fields(self) -> tuple[StageField, ...]:

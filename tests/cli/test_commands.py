@@ -1,0 +1,305 @@
+"""The command line: results to stdout, messages to stderr, and no traceback for a mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from ranspec.cli import count as count_command
+from ranspec.cli.app import app
+from ranspec.cli.options import complete_backend, complete_spec
+from ranspec.cli.show import scalar
+from ranspec.codegen.backend import available_backends
+from ranspec.spec import load_spec
+from ranspec.spec.yaml_source import resolve
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = ("build", "check", "count", "init", "list", "schema", "show", "train", "verify")
+
+installed = pytest.mark.skipif(
+    "torch" not in available_backends(), reason="the torch backend is not installed"
+)
+
+
+def ranspec(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def data(*arguments: str | Path) -> Any:
+    result = ranspec(*arguments, "--format", "json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def broken(tmp_path: Path) -> Path:
+    file = tmp_path / "broken.yaml"
+    file.write_text("name: broken\nclases: 10\n")
+    return file
+
+
+def test_help_names_every_command_and_gives_examples() -> None:
+    text = ranspec("--help").stdout
+    assert all(f"\n  {command} " in text for command in COMMANDS)
+    assert "Examples:" in text
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_examples(command: str) -> None:
+    assert f"    ranspec {command}" in ranspec(command, "--help").stdout
+
+
+def test_the_version_is_printed() -> None:
+    assert ranspec("--version").stdout.startswith("ranspec 0.")
+
+
+# --- count ---
+
+
+def test_count_json_of_one_spec_is_one_object() -> None:
+    result = data("count", "attention56_cifar")
+    assert result["parameters"]["trainable"] == 1_030_394
+
+
+def test_count_json_of_several_specs_is_a_list() -> None:
+    results = data("count", "attention56_cifar", "attention92_cifar")
+    assert [result["trunk_depth"] for result in results] == [56, 92]
+
+
+def test_count_of_one_spec_has_a_row_for_each_stage() -> None:
+    text = ranspec("count", "attention92_cifar").stdout
+    starts = [line.split()[0] for line in text.splitlines() if line]
+    assert starts[1:8] == ["path", "stem", "stage1", "stage2", "stage3", "head", "total"]
+    assert "1,841,274" in text
+    assert "-3.1 %" in text
+
+
+def test_count_of_several_specs_has_a_row_for_each() -> None:
+    text = ranspec("count", "attention56_cifar", "attention92_cifar").stdout
+    header, first, second = text.splitlines()
+    assert header.split()[:3] == ["spec", "input", "depth"]
+    assert first.startswith("attention56_cifar") and second.startswith("attention92_cifar")
+
+
+def test_count_writes_markdown_tables() -> None:
+    text = ranspec("count", "attention92_cifar", "--by", "total", "--format", "markdown").stdout
+    header, rule, row = text.splitlines()
+    assert header.count("|") == rule.count("|") == row.count("|")
+    assert row.startswith("| attention92_cifar | 32x32x3 | 92 | 1,841,274 |")
+
+
+def test_count_takes_another_input_size() -> None:
+    assert data("count", "attention56_cifar", "--input", "64x48")["input"] == [64, 48, 3]
+
+
+@pytest.mark.parametrize("size", ["0", "32x", "axb", "32x32x3", "99999"])
+def test_count_refuses_a_wrong_input_size(size: str) -> None:
+    result = ranspec("count", "attention56_cifar", "--input", size)
+    assert result.exit_code == 2
+    assert "expected HEIGHTxWIDTH" in result.stderr
+
+
+def test_a_map_too_small_for_a_mask_is_told_with_its_position() -> None:
+    result = ranspec("count", "attention56_cifar", "--input", "4x4")
+    assert result.exit_code == 2
+    assert "stages.stage1.mask_depth" in result.stderr
+
+
+def test_conventions_say_what_they_count() -> None:
+    found = data("count", "attention56_imagenet", "--convention", "caffe")["conventions"]
+    assert [(item["convention"], item["parameters"]) for item in found] == [("caffe", 31_883_432)]
+    assert found[0]["parameters_are"] == "trainable parameters and batch-norm statistics"
+    assert found[0]["cost_is"] == "MACs of convolutions and linear layers"
+
+
+def test_an_unknown_convention_is_told_with_the_nearest() -> None:
+    result = ranspec("count", "attention56_cifar", "--convention", "fvcor")
+    assert result.exit_code == 2
+    assert "did you mean fvcore?" in result.stderr
+
+
+# --- show, check, list, schema ---
+
+
+def test_show_prints_a_spec_that_is_the_same_spec(tmp_path: Path) -> None:
+    file = tmp_path / "shown.yaml"
+    file.write_text(ranspec("show", "attention92_imagenet").stdout)
+    assert load_spec(file).digest == load_spec("attention92_imagenet").digest
+
+
+def test_show_says_where_each_value_came_from() -> None:
+    text = ranspec("show", "attention92_cifar", "--origins", "--set", "attention.p=2").stdout
+    lines = {line.split(":")[0].strip(): line for line in text.splitlines() if "#" in line}
+    assert "attention92_cifar.yaml:3:" in lines["name"]
+    assert "attention56_cifar.yaml:" in lines["classes"]
+    assert lines["p"].endswith("# --set attention.p=2")
+    assert lines["align_corners"].endswith("# default")
+
+
+def test_show_json_is_the_resolved_spec() -> None:
+    assert data("show", "attention56_cifar") == load_spec("attention56_cifar").resolved()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, -3, 1e-5, 1e22, 2.0, 0.25, "he_normal", "on", "null", "1e5", "a: b", "é"],
+)
+def test_scalars_are_read_back_as_they_were(value: Any) -> None:
+    text = scalar(value)
+    assert yaml.safe_load(text) == value
+    if not isinstance(value, str):
+        assert resolve(text) == value
+
+
+def test_check_tells_every_mistake_and_goes_on(broken: Path) -> None:
+    result = ranspec("check", "attention56_cifar", broken, "attention92_cifar")
+    assert result.exit_code == 2
+    assert [line.split()[:2] for line in result.stdout.splitlines()] == [
+        ["ok", "attention56_cifar"],
+        ["ok", "attention92_cifar"],
+    ]
+    assert f"{broken}:2:1: clases: unknown key" in result.stderr
+
+
+def test_list_has_specs_with_their_figures() -> None:
+    entries = {entry["name"]: entry for entry in data("list", "specs")["specs"]}
+    assert entries["attention92_cifar100"]["parameters"] == 1_864_404
+
+
+@installed
+def test_list_has_the_backends() -> None:
+    assert {"name": "torch", "title": "PyTorch"} in data("list", "backends")["backends"]
+
+
+def test_schema_is_printed() -> None:
+    assert json.loads(ranspec("schema").stdout)["title"] == "ranspec network"
+
+
+# --- build, init, train ---
+
+
+@installed
+def test_build_writes_refuses_edited_files_and_checks(tmp_path: Path) -> None:
+    command = ("build", "attention_digits", "--backend", "torch", "-o", tmp_path / "out")
+    assert ranspec(*command).stdout == f"{tmp_path / 'out'}\n"
+    assert ranspec(*command, "--check").exit_code == 0
+    model = tmp_path / "out" / "model.py"
+    model.write_text(model.read_text() + "# mine\n")
+    stale = ranspec(*command, "--check")
+    assert stale.exit_code == 1
+    assert "model.py" in stale.stderr
+    refused = ranspec(*command)
+    assert refused.exit_code == 2
+    assert "--force" in refused.stderr
+    assert ranspec(*command, "--force").exit_code == 0
+    assert "# mine" not in model.read_text()
+
+
+def test_build_needs_a_backend() -> None:
+    result = ranspec("build", "attention_digits")
+    assert result.exit_code == 2
+    assert "--all-backends" in result.stderr
+
+
+@installed
+def test_an_unknown_backend_is_told_with_the_nearest(tmp_path: Path) -> None:
+    result = ranspec("build", "attention_digits", "-b", "toch", "-o", tmp_path)
+    assert result.exit_code == 2
+    assert "did you mean torch?" in result.stderr
+
+
+@installed
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.write_text("")
+    result = ranspec("build", "attention_digits", "-b", "torch", "-o", file / "out")
+    assert result.exit_code == 2
+    assert str(file) in result.stderr
+
+
+def test_init_writes_the_same_weights_for_the_same_seed(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a", "b", "c")]
+    for file, seed in zip(files, ("1", "1", "2"), strict=True):
+        assert ranspec("init", "attention_digits", "--seed", seed, "-o", file).exit_code == 0
+    first, second, other = (file.read_bytes() for file in files)
+    assert first == second != other
+
+
+def test_train_exits_as_the_program_does() -> None:
+    from ranspec.cli.train import run
+
+    assert run([sys.executable, "-c", "raise SystemExit(7)"]) == 7
+    assert run([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), 9)"]) == 137
+
+
+# --- mistakes, interruptions, completion ---
+
+
+@pytest.mark.parametrize("command", ["count", "show", "check", "init"])
+def test_an_unknown_spec_is_told_with_the_nearest(command: str) -> None:
+    result = ranspec(command, "atention56_cifar")
+    assert result.exit_code == 2
+    assert "did you mean attention56_cifar" in result.stderr
+    assert result.stdout == ""
+
+
+def test_an_interruption_exits_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(count_command, "_count", interrupt)
+    assert ranspec("count", "attention56_cifar").exit_code == 130
+
+
+def test_an_error_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(count_command, "_count", fail)
+    assert isinstance(ranspec("count", "attention56_cifar").exception, ZeroDivisionError)
+
+
+def test_a_closed_pipe_is_quiet() -> None:
+    command = f"{sys.executable} -m ranspec count attention452_cifar --by layer | head -n 1"
+    result = subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=ROOT, env=_environment()
+    )
+    assert result.stderr == ""
+    assert result.stdout.startswith("attention452_cifar")
+
+
+def test_names_are_completed() -> None:
+    assert "attention92_cifar" in complete_spec("attention9")
+    assert all(name.startswith("to") for name in complete_backend("to"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["count", "attention56_cifar"], ["list", "specs"]]
+)
+def test_no_framework_and_no_numpy_is_imported(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom ranspec.cli import main\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'tensorflow', 'keras', 'jax', 'flax', 'numpy', 'rich', 'jinja2'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=_environment(),
+    )
+    assert result.stderr == "[]\n"
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "backends")])}
