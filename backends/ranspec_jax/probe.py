@@ -1,0 +1,141 @@
+"""Run generated JAX code on given weights and batches, for the parity harness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from numpy.typing import NDArray
+
+from ranspec.verify.probe import Observation, Start, main
+
+Array = NDArray[Any]
+Observed = tuple[jax.Array, jax.Array, nnx.State[Any, Any]]
+
+
+class RecordingOptimizer:
+    """Passes updates on to an optimiser, and keeps the gradients it is given."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.gradients: Any = None
+
+    def update(self, model: nnx.Module, gradients: Any, **arguments: Any) -> None:
+        self.gradients = gradients
+        self.optimizer.update(model, gradients, **arguments)
+
+
+class JaxSession:
+    """A generated network with its optimiser."""
+
+    def __init__(self, start: Start) -> None:
+        jax.config.update("jax_enable_x64", start.dtype == "float64")
+        jax.config.update("jax_default_matmul_precision", "highest")
+        self.code, self.settings = start.code, start.settings
+        own = {name: a for name, a in start.tensors.items() if not name.startswith("optimizer.")}
+        self.model = self.code.train.make_model(self.settings)
+        self.code.weights.load(self.model, own)
+        self.optimizer = self.code.train.make_optimizer(self.model, self.settings)
+        if len(own) < len(start.tensors):
+            self.code.weights.load(self.model, start.tensors, self.optimizer, start.step)
+        self.train_step = nnx.jit(self._train_step)
+
+    def logits(self, images: Array) -> Array:
+        self.model.eval()
+        logits = nnx.jit(lambda model, x: model(x))(self.model, _maps(images))
+        self.model.train()
+        return np.asarray(logits)
+
+    def observe(self, images: Array, labels: Array, learning_rate: float) -> Observation:
+        loss, logits, gradients = self._run(images, labels, learning_rate)
+        holder = nnx.clone(self.model)
+        nnx.update(holder, gradients)
+        statistics = {name for name in self.code.weights.shapes(holder) if ".running_" in name}
+        named = self.code.weights.state(holder)
+        trained = {name: array for name, array in named.items() if name not in statistics}
+        return Observation(np.asarray(logits), float(loss), trained)
+
+    def step(self, images: Array, labels: Array, learning_rate: float) -> float:
+        return float(self._run(images, labels, learning_rate)[0])
+
+    def state(self) -> dict[str, Array]:
+        state: dict[str, Array] = self.code.weights.state(self.model, self.optimizer)
+        return state
+
+    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
+        paths = {
+            id(module): ".".join(str(part) for part in path if part != "layers")
+            for path, module in nnx.iter_graph(self.model)
+            if isinstance(module, nnx.Module)
+            and any(isinstance(value, nnx.Param) for value in vars(module).values())
+        }
+        outputs: dict[str, Array] = {}
+
+        def record(module: nnx.Module, output: jax.Array) -> None:
+            if id(module) in paths:
+                outputs[paths[id(module)]] = _canonical(np.asarray(output))
+
+        modules = [module for _, module in nnx.iter_modules(self.model) if id(module) in paths]
+        (self.model.train if training else self.model.eval)()
+        with recorded({type(module) for module in modules}, record):
+            self.model(_maps(images))
+        return outputs
+
+    def _run(self, images: Array, labels: Array, learning_rate: float) -> Observed:
+        maps, targets = _maps(images), jnp.asarray(labels)
+        observed: Observed = self.train_step(
+            self.model, self.optimizer, maps, targets, learning_rate
+        )
+        return observed
+
+    def _train_step(
+        self, model: nnx.Module, optimizer: Any, images: jax.Array, labels: jax.Array, rate: Any
+    ) -> Observed:
+        """Take a step and keep what it saw; the compiler shares the two forward passes."""
+        recording = RecordingOptimizer(optimizer)
+        copied: Any = nnx.clone(model)
+        logits = copied(images)
+        train_step = self.code.train.train_step
+        loss = train_step(model, recording, images, labels, rate, self.settings)
+        return loss, logits, recording.gradients
+
+
+@contextmanager
+def recorded(
+    types: set[type[nnx.Module]], record: Callable[[nnx.Module, jax.Array], None]
+) -> Iterator[None]:
+    """Tell `record` of every call of modules of some types."""
+    originals: dict[Any, Any] = {kind: kind.__call__ for kind in types}
+
+    def recording(original: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
+        def call(module: nnx.Module, *inputs: jax.Array) -> jax.Array:
+            output = original(module, *inputs)
+            record(module, output)
+            return output
+
+        return call
+
+    for kind, original in originals.items():
+        kind.__call__ = recording(original)
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.__call__ = original
+
+
+def _maps(images: Array) -> jax.Array:
+    return jnp.asarray(images.transpose(0, 2, 3, 1))
+
+
+def _canonical(output: Array) -> Array:
+    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
+
+
+if __name__ == "__main__":
+    main(JaxSession)

@@ -1,0 +1,1 @@
+"""JAX modules that generated code is given verbatim copies of."""
