@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import math
 
 from ranspec.blocks.network import network
-from ranspec.ir.builder import BatchNormSettings, BuildError, Tracer
+from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
 from ranspec.ir.graph import Graph
 from ranspec.ir.verifier import verify_graph
 from ranspec.spec import LoadedSpec, Spec, SpecError
+
+TAKEN_CLASS_NAMES = frozenset({})
+"""Names that generated code uses already; a test collects them."""
 
 
 def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = None) -> Graph:
@@ -39,7 +43,11 @@ def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = Non
 def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Graph:
     """Trace a spec's network; raises `BuildError`, without a position, where it cannot be built."""
     height, width = input_size or (spec.input.height, spec.input.width)
-    settings = BatchNormSettings(spec.batch_norm.epsilon, spec.batch_norm.momentum)
+    settings = NetworkSettings(
+        epsilon=spec.batch_norm.epsilon,
+        momentum=spec.batch_norm.momentum,
+        same_padding=spec.padding == "same",
+    )
     call = network(
         classes=spec.classes,
         class_name=class_name(spec.name),
@@ -57,7 +65,8 @@ def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Grap
 def class_name(name: str) -> str:
     """Turn a spec's name into a class name: `attention92_cifar` into `Attention92Cifar`."""
     camel = "".join(word.capitalize() for word in name.split("_"))
-    return f"{camel}Network" if keyword.iskeyword(camel) else camel
+    taken = camel in TAKEN_CLASS_NAMES or keyword.iskeyword(camel) or hasattr(builtins, camel)
+    return f"{camel}Network" if taken else camel
 
 
 def _spec_path(loaded: LoadedSpec, error: BuildError) -> tuple[str, ...]:

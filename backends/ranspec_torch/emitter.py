@@ -98,6 +98,9 @@ BACKEND = Backend(
         ops.ChannelNormalize: Function(
             lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
         ),
+        ops.ChannelStandardize: Function(
+            lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
+        ),
         ops.Concatenate: Function(lambda op, *xs: call("torch.cat", Items(xs), dim=1)),
         ops.Convolution: Layer(convolution),
         ops.Dropout: Layer(lambda op: call("nn.Dropout", op.rate)),
@@ -127,6 +130,7 @@ BACKEND = Backend(
         "SpatialAffine",
         "average_pool_same",
         "channel_normalize",
+        "channel_standardize",
         "max_pool_same",
         "pad_channels",
         "spatial_normalize",

@@ -6,7 +6,8 @@ from ranspec.blocks.masks import local_mask, soft_mask
 from ranspec.blocks.units import make_unit
 from ranspec.ir.builder import BlockCall, Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.model import Attention, EncoderDecoderMask, Unit
+from ranspec.spec.attention import Attention, EncoderDecoderMask
+from ranspec.spec.units import Unit
 
 
 @block

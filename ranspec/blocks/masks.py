@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from ranspec.blocks.pooling import pool
 from ranspec.blocks.units import make_unit
 from ranspec.ir.builder import Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.model import EncoderDecoderMask, LocalConvolutionMask, Unit
+from ranspec.spec.attention import Activation, EncoderDecoderMask, LocalConvolutionMask, Mask
+from ranspec.spec.units import Unit
 
 CHANNEL_EPSILON = 1e-6
 SPATIAL_EPSILON = 1e-5
-
-Activation = Literal["mixed", "channel", "spatial"]
 
 
 @block
@@ -42,15 +39,16 @@ def soft_mask(
             size = f"{x.height.value}x{x.width.value}"
             b.fail(f"a {size} map can be pooled {level - 1} times, not {depth}", "mask_depth")
         y = units(f"down{level}", pool(b, levels[-1], mask.pool), down_units)
-        levels.append(b.label(f"down{level}", y) if level < depth else y)
+        kept = level < depth and mask.decoder == "stepwise"
+        levels.append(b.label(f"down{level}", y) if kept else y)
     y = units("bottom", levels.pop(), mask.bottom_units)
-    while len(levels) > 1:
+    while mask.decoder == "stepwise" and len(levels) > 1:
         skip, level = levels.pop(), len(levels)
         y = b.resize(y, skip, mask.interpolation, mask.align_corners)
         y = b.add(y, units(f"skip{level}", skip, mask.skip_units))
         y = units(f"up{level}", y, mask.up_units)
     y = b.resize(y, x, mask.interpolation, mask.align_corners)
-    return _mask_head(b, y, channels, activation, mask.head_normalization, mask.head_bias)
+    return _mask_head(b, y, channels, activation, mask)
 
 
 @block
@@ -66,15 +64,16 @@ def local_mask(
     """Soft mask branch of local convolutions alone (Wang et al., Table 4)."""
     b.all_equal((x.channels, channels))
     y = b.sequence("units", [make_unit(unit, channels)] * mask.units, x)
-    return _mask_head(b, y, channels, activation, mask.head_normalization, mask.head_bias)
+    return _mask_head(b, y, channels, activation, mask)
 
 
 def _mask_head(
-    b: Builder, y: Value, channels: Dimension, activation: Activation, norm: bool, bias: bool
+    b: Builder, y: Value, channels: Dimension, activation: Activation, mask: Mask
 ) -> Value:
-    for index in (1, 2):
-        y = b.norm_relu(f"norm{index}", y) if norm else y
-        y = b.convolution(f"conv{index}", y, channels, kernel=1, bias=bias)
+    for index in range(1, mask.head_convolutions + 1):
+        if mask.head_normalization == "each" or (mask.head_normalization == "inner" and index > 1):
+            y = b.norm_relu(f"norm{index}", y)
+        y = b.convolution(f"conv{index}", y, channels, kernel=1, bias=mask.head_bias)
     match activation:
         case "mixed":
             return b.sigmoid(y)
@@ -82,6 +81,11 @@ def _mask_head(
             return b.channel_normalize(y, CHANNEL_EPSILON)
         case "spatial":
             return b.sigmoid(b.spatial_normalize(y, SPATIAL_EPSILON))
+        case "spatial_learned":
+            standardized = b.spatial_normalize(y, SPATIAL_EPSILON)
+            return b.sigmoid(b.spatial_affine("affine", standardized))
+        case "channel_standardized":
+            return b.sigmoid(b.channel_standardize(y, SPATIAL_EPSILON))
 
 
 def _times(count: int) -> str:

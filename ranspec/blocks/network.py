@@ -8,7 +8,9 @@ from ranspec.blocks.stems import make_stem
 from ranspec.blocks.units import make_unit
 from ranspec.ir.builder import BlockCall, Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.model import Attention, Head, Stage, Stem, Unit
+from ranspec.spec.attention import Attention
+from ranspec.spec.model import Head, Stage, Stem
+from ranspec.spec.units import Unit
 
 
 @block
@@ -30,7 +32,7 @@ def network(
     x = b.call("stem", make_stem(stem), x)
     for name, stage in stages:
         x = b.sequence(name, _stage(stage, stage.unit or unit, stage.attention or attention), x)
-    structure = {name: value for name, value in head_settings}
+    structure = dict(head_settings)
     return b.call("head", head(classes=classes, **structure), x)
 
 

@@ -1,7 +1,7 @@
 """Pooling as specs describe it."""
 
 from ranspec.ir.builder import Builder, Value
-from ranspec.spec.model import Pool
+from ranspec.spec.units import Pool
 
 
 def pool(b: Builder, x: Value, settings: Pool) -> Value:

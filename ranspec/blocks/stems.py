@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ranspec.blocks.pooling import pool
+from ranspec.blocks.units.convolutional import NO_PADDING
 from ranspec.ir.builder import Block, BlockCall, Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.model import Pool, Stem
+from ranspec.spec.model import Stem
+from ranspec.spec.units import Pool
 
 
 @block
@@ -19,12 +21,14 @@ def convolution_stem(
     kernel: int,
     stride: int,
     bias: bool,
+    valid: bool,
     normalization: bool,
     pool_settings: Pool | None,
 ) -> Value:
     """The first convolution and what prepares its output for the first stage."""
     b.variant("Stem")
-    x = b.convolution("conv", x, channels, kernel=kernel, stride=stride, bias=bias)
+    padding = NO_PADDING if valid else None
+    x = b.convolution("conv", x, channels, kernel=kernel, stride=stride, padding=padding, bias=bias)
     x = b.norm_relu("norm", x) if normalization else x
     return pool(b, x, pool_settings) if pool_settings else x
 

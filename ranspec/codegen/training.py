@@ -9,7 +9,8 @@ import json
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from ranspec.spec.model import Adam, ExponentialSchedule, Sgd, Spec, StepSchedule, Training
+from ranspec.spec.model import Spec
+from ranspec.spec.training import Adam, ExponentialSchedule, Sgd, StepSchedule, Training
 
 LINE_LENGTH = 100
 INTEGERS = "tuple[Count, ...]"

@@ -95,18 +95,21 @@ def block(function: Callable[..., Value]) -> Block:
 
 
 @dataclass(frozen=True)
-class BatchNormSettings:
-    """The batch norm of a whole network."""
+class NetworkSettings:
+    """What holds for every layer of a network."""
 
     epsilon: float
+    """Of batch norm, as is `momentum`."""
     momentum: float
+    same_padding: bool = False
+    """Convolutions that keep the size at stride 1 are padded as TensorFlow's SAME does."""
 
 
 @dataclass(eq=False)
 class Tracer:
     """Runs blocks, each only once for the same arguments and input sizes."""
 
-    batch_norm: BatchNormSettings
+    settings: NetworkSettings
     _traces: dict[Hashable, Trace] = field(default_factory=dict)
 
     def trace(self, call: BlockCall, inputs: Sequence[Sizes]) -> Trace:
@@ -203,6 +206,11 @@ class Builder:
                 self._nodes[position] = replace(node, label=name)
         return value
 
+    @property
+    def same_padding(self) -> bool:
+        """Whether the padding of strided convolutions depends on the size of the map."""
+        return self._tracer.settings.same_padding
+
     # --- child blocks ---
 
     def call(self, name: str, call: BlockCall, *inputs: Value) -> Value:
@@ -235,13 +243,18 @@ class Builder:
     ) -> Value:
         """Convolve; the padding keeps the size at stride 1 unless it is given."""
         extent = (kernel, kernel) if isinstance(kernel, int) else kernel
-        same: Padding = tuple(((size - 1) // 2, size // 2) for size in extent)  # type: ignore[assignment]
+        if padding is None:
+            rows, columns = (
+                self._padding(size.value, window, int(stride))
+                for size, window in zip(value.shape[:2], extent, strict=True)
+            )
+            padding = (rows, columns)
         operation = ops.Convolution(
             in_channels=value.channels,
             channels=dimension(channels),
             kernel=extent,
             stride=dimension(stride),
-            padding=same if padding is None else padding,
+            padding=padding,
             groups=dimension(groups),
             bias=bias,
         )
@@ -256,7 +269,7 @@ class Builder:
 
     def batch_norm(self, name: str, value: Value) -> Value:
         """Normalise each channel over the batch, as the network's settings say."""
-        settings = self._tracer.batch_norm
+        settings = self._tracer.settings
         operation = ops.BatchNorm(value.channels, settings.epsilon, settings.momentum)
         return self.add_node(operation, value, name=name)
 
@@ -302,6 +315,9 @@ class Builder:
 
     def spatial_normalize(self, value: Value, epsilon: float) -> Value:
         return self.add_node(ops.SpatialNormalize(epsilon), value)
+
+    def channel_standardize(self, value: Value, epsilon: float) -> Value:
+        return self.add_node(ops.ChannelStandardize(epsilon), value)
 
     def spatial_affine(self, name: str, value: Value) -> Value:
         return self.add_node(ops.SpatialAffine(value.height, value.width), value, name=name)
@@ -365,6 +381,13 @@ class Builder:
         indices = tuple(value.index for value in inputs)
         self._nodes.append(CallNode(unique, calls, indices, result.index))
         return result
+
+    def _padding(self, size: int, kernel: int, stride: int) -> tuple[int, int]:
+        """Return the padding before and after that keeps the size at stride 1."""
+        if not self.same_padding:
+            return (kernel - 1) // 2, kernel // 2
+        surplus = max((-(-size // stride) - 1) * stride + kernel - size, 0)
+        return surplus // 2, surplus - surplus // 2
 
     def _value(self, shape: Shape) -> Value:
         self._sizes.append(tuple(size.value for size in shape))

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ranspec.spec.model import Model, Spec
+from ranspec.spec.base import Model
+from ranspec.spec.model import Spec
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,16 +11,12 @@ import pytest
 
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.runtime import checkpoint
-from ranspec.spec.model import (
+from ranspec.spec.model import ConvolutionStem, Head, Input, Spec, Stage
+from ranspec.spec.training import (
     Adam,
     Augmentation,
-    ConvolutionStem,
     ExponentialSchedule,
-    Head,
-    Input,
     Sgd,
-    Spec,
-    Stage,
     StepSchedule,
     Training,
 )

@@ -11,7 +11,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from ranspec.spec import DEFAULT, Origin, Problem, SpecError, available_specs, load_spec
-from ranspec.spec.model import Adam, EncoderDecoderMask, LocalConvolutionMask, Sgd, Spec
+from ranspec.spec.attention import EncoderDecoderMask, LocalConvolutionMask
+from ranspec.spec.model import Spec
+from ranspec.spec.training import Adam, Sgd
 from ranspec.spec.yaml_source import resolve
 
 from .conftest import BASE, Write

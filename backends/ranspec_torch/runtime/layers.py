@@ -51,6 +51,12 @@ def spatial_normalize(x: Tensor, epsilon: float) -> Tensor:
     return centred * torch.rsqrt(centred.square().mean(dim=(2, 3), keepdim=True) + epsilon)
 
 
+def channel_standardize(x: Tensor, epsilon: float) -> Tensor:
+    """Give each position's channels zero mean and unit variance."""
+    centred = x - x.mean(dim=1, keepdim=True)
+    return centred * torch.rsqrt(centred.square().mean(dim=1, keepdim=True) + epsilon)
+
+
 def max_pool_same(x: Tensor, kernel_size: int, stride: int) -> Tensor:
     """Max-pool to ceil(size / stride), the surplus of the windows split between both sides."""
     margins = _same_margins(x, kernel_size, stride)

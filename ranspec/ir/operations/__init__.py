@@ -13,6 +13,7 @@ from ranspec.ir.operations.elementwise import (
 from ranspec.ir.operations.normalization import (
     BatchNorm,
     ChannelNormalize,
+    ChannelStandardize,
     SpatialAffine,
     SpatialNormalize,
 )
@@ -26,6 +27,7 @@ ALL = (
     AveragePool,
     BatchNorm,
     ChannelNormalize,
+    ChannelStandardize,
     Concatenate,
     Convolution,
     Dropout,
@@ -52,6 +54,7 @@ __all__ = [
     "AveragePool",
     "BatchNorm",
     "ChannelNormalize",
+    "ChannelStandardize",
     "Concatenate",
     "Convolution",
     "Dropout",

@@ -129,13 +129,10 @@ class ChannelNormalize(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialNormalize(Operation):
-    """(x - mean) / sqrt(variance + epsilon) over each channel's positions (Wang et al., f3).
+class _Standardize(Operation):
+    """(x - mean) / sqrt(variance + epsilon) over some axes; the variance is the biased one."""
 
-    The variance is the biased one.
-    """
-
-    label: ClassVar[str] = "spatial_normalize"
+    axes: ClassVar[tuple[int, ...]]
 
     epsilon: float
 
@@ -148,8 +145,8 @@ class SpatialNormalize(Operation):
         from ranspec.ir.operations._arrays import reciprocal_root
 
         (x,) = inputs
-        deviation = x - x.mean((2, 3), keepdims=True)
-        variance = (deviation * deviation).mean((2, 3), keepdims=True)
+        deviation = x - x.mean(self.axes, keepdims=True)
+        variance = (deviation * deviation).mean(self.axes, keepdims=True)
         inverse = reciprocal_root(variance + self.epsilon)
         output = deviation * inverse
         return output, (output, inverse)
@@ -160,7 +157,23 @@ class SpatialNormalize(Operation):
         from ranspec.ir.operations._arrays import standardize_gradient
 
         output, inverse = saved
-        return (standardize_gradient(gradient, output, inverse, (2, 3)),), {}
+        return (standardize_gradient(gradient, output, inverse, self.axes),), {}
+
+
+@dataclass(frozen=True, eq=False)
+class SpatialNormalize(_Standardize):
+    """(x - mean) / sqrt(variance + epsilon) over each channel's positions (Wang et al., f3)."""
+
+    label: ClassVar[str] = "spatial_normalize"
+    axes: ClassVar[tuple[int, ...]] = (2, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelStandardize(_Standardize):
+    """(x - mean) / sqrt(variance + epsilon) over each position's channels."""
+
+    label: ClassVar[str] = "channel_standardize"
+    axes: ClassVar[tuple[int, ...]] = (1,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,83 @@
+"""The attention module and its masks, as a spec writes them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from ranspec.spec.base import Count, Model
+from ranspec.spec.units import Pool
+
+Activation = Annotated[
+    Literal["mixed", "channel", "spatial", "spatial_learned", "channel_standardized"],
+    Field(
+        description="mixed: sigmoid; channel: L2 norm over channels; spatial: sigmoid of each "
+        "feature map normalised over its positions (Wang et al., Table 1); spatial_learned: with a "
+        "learned scale and shift for each position before the sigmoid; channel_standardized: "
+        "sigmoid of each position normalised over its channels."
+    ),
+]
+
+
+HeadNormalization = Annotated[
+    Literal["each", "inner", "none"],
+    Field(
+        description="BN-ReLU before the 1x1 convolutions of the mask's head: before each, before "
+        "all but the first, or before none."
+    ),
+]
+
+
+class EncoderDecoderMask(Model):
+    """The soft mask branch: pool down, interpolate up, with skips between equal sizes.
+
+    After each of `depth` poolings come r units; after each interpolation but the last, the skip
+    is added. Unit counts are per level.
+    """
+
+    kind: Literal["encoder_decoder"] = "encoder_decoder"
+    pool: Pool = Pool()
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    align_corners: bool = True
+    bottom_units: Count = Field(default=1, description="Units after the r of the lowest level.")
+    up_units: Count = Field(default=1, description="Units after each interpolation but the last.")
+    skip_units: Count = Field(default=1, description="Units on each skip connection.")
+    decoder: Literal["stepwise", "direct"] = Field(
+        default="stepwise",
+        description="stepwise: interpolate level by level, adding the skips; direct: from the "
+        "lowest level to the input's size at once, without skips.",
+    )
+    head_convolutions: Annotated[int, Field(ge=0, le=8)] = Field(
+        default=2, description="1x1 convolutions before the activation."
+    )
+    head_normalization: HeadNormalization = "each"
+    head_bias: bool = False
+
+
+class LocalConvolutionMask(Model):
+    """Three residual units without pooling or interpolation (Wang et al., Table 4)."""
+
+    kind: Literal["local_convolution"] = "local_convolution"
+    units: Annotated[int, Field(ge=1, le=64)] = 3
+    head_convolutions: Annotated[int, Field(ge=0, le=8)] = 2
+    head_normalization: HeadNormalization = "each"
+    head_bias: bool = False
+
+
+Mask = Annotated[EncoderDecoderMask | LocalConvolutionMask, Field(discriminator="kind")]
+
+
+class Attention(Model):
+    """The attention module: p units, then trunk (t units) and soft mask, then p units."""
+
+    p: Count = Field(default=1, description="Units before the branches and after their fusion.")
+    t: Annotated[int, Field(ge=1, le=100)] = Field(default=2, description="Units of the trunk.")
+    r: Annotated[int, Field(ge=1, le=100)] = Field(
+        default=1, description="Units between adjacent poolings of the mask."
+    )
+    learning: Literal["residual", "naive"] = Field(
+        default="residual", description="residual: (1 + M) T; naive: M T."
+    )
+    activation: Activation = "mixed"
+    mask: Mask = EncoderDecoderMask()

@@ -1,0 +1,56 @@
+"""What every part of the spec language shares: strictness, and the types of its values."""
+
+from __future__ import annotations
+
+from keyword import iskeyword
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+
+def _not_reserved(name: str) -> str:
+    if iskeyword(name):
+        raise ValueError(f"{name!r} is a keyword of Python; choose another name")
+    return name
+
+
+def _printable(text: str) -> str:
+    """Refuse control characters other than newlines: texts end up in docstrings."""
+    for line in text.split("\n"):
+        if not line.isprintable():
+            odd = next(character for character in line if not character.isprintable())
+            raise ValueError(f"character U+{ord(odd):04X} cannot be printed; remove it")
+    return text
+
+
+Identifier = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), AfterValidator(_not_reserved)
+]
+Count = Annotated[int, Field(ge=0, le=1000)]
+Positive = Annotated[int, Field(ge=1, le=65536)]
+Size = Annotated[int, Field(ge=1, le=4096)]
+Fraction = Annotated[float, Field(ge=0.0, lt=1.0)]
+Rate = Annotated[float, Field(gt=0.0, le=1e3)]
+Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
+
+
+class Model(BaseModel):
+    """A strict, immutable, hashable part of a spec."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_written(cls, data: Any) -> Any:
+        """Take lists for tuples, and a part without `kind` to be of its default's kind."""
+        if not isinstance(data, dict):
+            return data
+        data = {key: tuple(item) if isinstance(item, list) else item for key, item in data.items()}
+        for name, field in cls.model_fields.items():
+            if field.discriminator and hasattr(field.default, "kind"):
+                part = data.get(name)
+                if isinstance(part, dict):
+                    data[name] = {"kind": field.default.kind, **part}
+        return data

@@ -1,0 +1,147 @@
+"""Units and pooling: the smallest parts of a network that a spec names."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from ranspec.spec.base import Identifier, Model, Positive
+
+
+class Pool(Model):
+    """A pooling layer; padding is chosen so that even sizes halve at stride 2."""
+
+    kind: Literal["max", "average"] = "max"
+    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+    stride: Annotated[int, Field(ge=1, le=8)] = 2
+    padding: Literal["ceil", "same", "valid"] = Field(
+        default="ceil",
+        description="ceil: no padding, the last window may hang over the edge (Caffe); "
+        "same: TensorFlow's SAME, for odd sizes one window more; valid: whole windows only.",
+    )
+
+
+Projection = Annotated[
+    Literal["when_needed", "always"],
+    Field(description="Shortcuts that are 1x1 convolutions: where the shape changes, or all."),
+]
+ShortcutInput = Annotated[
+    Literal["activated", "raw", "normalized"],
+    Field(
+        description="What a projection shortcut takes: the unit's first BN-ReLU, its raw input, "
+        "or a BN-ReLU of its own."
+    ),
+]
+Reduction = Annotated[
+    int, Field(ge=1, le=64, description="Inner convolutions have channels / reduction channels.")
+]
+
+
+class PreactivationBottleneck(Model):
+    """BN-ReLU-conv1x1, BN-ReLU-conv3x3, BN-ReLU-conv1x1 and a shortcut (He et al., 2016)."""
+
+    kind: Literal["preactivation_bottleneck"] = "preactivation_bottleneck"
+    reduction: Reduction = 4
+    bias: bool = False
+    projection: Projection = "when_needed"
+    shortcut: ShortcutInput = "activated"
+
+
+class PreactivationBasic(Model):
+    """BN-ReLU-conv3x3, BN-ReLU-conv3x3 and a shortcut (He et al., 2016; wide: Zagoruyko, 2016)."""
+
+    kind: Literal["preactivation_basic"]
+    bias: bool = False
+    projection: Projection = "when_needed"
+    shortcut: ShortcutInput = "activated"
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        default=0.0, description="Dropout rate between the two convolutions."
+    )
+
+
+class Bottleneck(Model):
+    """conv1x1-BN-ReLU, conv3x3-BN-ReLU, conv1x1-BN, plus the shortcut, ReLU (He et al., 2015).
+
+    Grouped 3x3 convolutions make it the unit of ResNeXt (Xie et al., 2017).
+    """
+
+    kind: Literal["bottleneck"]
+    reduction: Reduction = 4
+    groups: Annotated[int, Field(ge=1, le=4096)] = 1
+    stride_on: Literal["conv1", "conv2"] = Field(
+        default="conv2", description="The convolution that carries the stride."
+    )
+
+
+class Basic(Model):
+    """conv3x3-BN-ReLU, conv3x3-BN, plus the shortcut, ReLU (He et al., 2015)."""
+
+    kind: Literal["basic"]
+    shortcut: Literal["projection", "zero_padding"] = Field(
+        default="projection",
+        description="Where the shape changes: a 1x1 convolution and BN, or every stride-th "
+        "position with channels of zeros appended.",
+    )
+
+
+class Convolution(Model):
+    """conv-BN-ReLU."""
+
+    kind: Literal["convolution"]
+    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+    valid: bool = Field(default=False, description="No padding.")
+
+
+class BranchLayer(Model):
+    """A convolution (`channels`) or a pooling (`pool`) of an Inception branch."""
+
+    channels: Positive | None = None
+    pool: Literal["max", "average"] | None = None
+    kernel: (
+        Annotated[int, Field(ge=1, le=15)]
+        | tuple[Annotated[int, Field(ge=1, le=15)], Annotated[int, Field(ge=1, le=15)]]
+    ) = Field(default=1, description="One size, or [height, width].")
+    stride: Annotated[int, Field(ge=1, le=8)] = 1
+    valid: bool = Field(default=False, description="No padding.")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> BranchLayer:
+        if (self.channels is None) == (self.pool is None):
+            raise ValueError("a branch's layer needs either channels or pool")
+        if self.pool is not None and not isinstance(self.kernel, int):
+            raise ValueError("a pooling window is square: write one number for kernel")
+        return self
+
+
+class Inception(Model):
+    """Branches side by side, concatenated (Szegedy et al., 2016).
+
+    A residual unit returns to the input's width by a 1x1 convolution and adds the input.
+    """
+
+    kind: Literal["inception"]
+    name: Identifier = Field(default="inception", description="Names the class, in snake case.")
+    branches: Annotated[
+        tuple[Annotated[tuple[BranchLayer, ...], Field(max_length=16)], ...],
+        Field(min_length=1, max_length=16, description="Each a list of layers; none is the input."),
+    ]
+    convolution: Literal["normalized", "activated", "linear"] = Field(
+        default="normalized",
+        description="normalized: conv-BN-ReLU; activated: conv with bias, ReLU; linear: conv with "
+        "bias alone.",
+    )
+    residual: bool = True
+    scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=1.0, description="Factor of the residual before it is added."
+    )
+    normalization: Literal["none", "norm", "norm_relu"] = Field(
+        default="none", description="What the branches' common input goes through first."
+    )
+    activation: bool = Field(default=True, description="ReLU at the end.")
+
+
+Unit = Annotated[
+    PreactivationBottleneck | PreactivationBasic | Bottleneck | Basic | Convolution | Inception,
+    Field(discriminator="kind"),
+]
