@@ -1,9 +1,8 @@
 """What well-known counters would report of the same network.
 
-Each names what it calls parameters and what it calls cost; none is wrong, and no two agree. The
-counters see PyTorch modules and functions, so what they report of a network depends a little on
-how it is written: the rules here are for batch norm, ReLU and pooling as modules and resizing as
-a function, in evaluation.
+Each says what its parameters and its cost are; none is wrong, and few agree. What a counter sees
+depends on how a network is written: the rules here are for the PyTorch code that ranspec
+generates, one image, in evaluation.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 
-from ranspec.analysis.count import Count, operation_cost
+from ranspec.analysis.count import Count
 from ranspec.ir import operations as ops
 from ranspec.ir.graph import Layer
 
@@ -79,19 +78,36 @@ def _thop(layer: Layer) -> int:
     match layer.operation:
         case ops.BatchNorm():
             return 4 * prod(layer.output)
-        case ops.AveragePool() | ops.GlobalAveragePool():
-            return prod(layer.output)
         case _:
             return _macs(layer)
+
+
+def _ptflops(layer: Layer) -> int:
+    match layer.operation:
+        case ops.BatchNorm():
+            return 2 * prod(layer.output)
+        case ops.Relu() | ops.MaxPool() | ops.AveragePool() | ops.Subsample():
+            return prod(layer.inputs[0])
+        case ops.Resize():
+            return prod(layer.output)
+        case _:
+            return _macs(layer) + _bias(layer)
 
 
 def _torchinfo(layer: Layer) -> int:
     operation = layer.operation
     match operation:
-        case ops.Convolution(bias=bias):
-            return _macs(layer) + (prod(layer.output) if bias else 0)
+        case ops.Convolution():
+            return _macs(layer) + _bias(layer)
         case _:
-            return operation_cost(operation, layer.inputs, layer.output).parameters
+            arrays = operation.parameters()
+            named = (arrays[name].shape for name in ("weight", "bias") if name in arrays)
+            return sum(prod(size.value for size in shape) for shape in named)
+
+
+def _bias(layer: Layer) -> int:
+    biased = getattr(layer.operation, "bias", False)
+    return prod(layer.output) if biased else 0
 
 
 _TRAINABLE = "trainable parameters"
@@ -106,13 +122,21 @@ CONVENTIONS: Mapping[str, Convention] = {
     "fvcore": Convention(
         False,
         _TRAINABLE,
-        "MACs, and for each element 2 of batch norm and 4 of bilinear resizing (printed as FLOPs)",
+        "MACs, and for each element 2 of batch norm, 4 of bilinear and 1 of nearest resizing "
+        "(printed as FLOPs)",
         _fvcore,
+    ),
+    "ptflops": Convention(
+        False,
+        _TRAINABLE,
+        "MACs with biases, and for each element 2 of batch norm, 1 of ReLU, resizing and what is "
+        "pooled",
+        _ptflops,
     ),
     "thop": Convention(
         False,
         _TRAINABLE,
-        "MACs, and for each element 4 of batch norm and 1 of average pooling",
+        "MACs, and 4 for each element of batch norm",
         _thop,
     ),
     "torchinfo": Convention(
