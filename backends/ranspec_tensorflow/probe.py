@@ -1,0 +1,161 @@
+"""Run generated TensorFlow code on given weights and batches, for the parity harness."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from ranspec.verify.probe import Observation, Start, main
+
+Array = NDArray[Any]
+
+
+class RecordingModel:
+    """A model that keeps its last output."""
+
+    def __init__(self, model: Any) -> None:
+        self.model = model
+        self.output: Any = None
+
+    def __call__(self, images: Any, training: bool) -> Any:
+        self.output = self.model(images, training=training)
+        return self.output
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.model, name)
+
+
+class RecordingOptimizer:
+    """An optimiser that keeps the gradients it is given."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self.optimizer = optimizer
+        self.gradients: Sequence[Any] = ()
+
+    def apply(self, gradients: Sequence[Any], variables: Sequence[Any]) -> None:
+        self.gradients = gradients
+        self.optimizer.apply(gradients, variables)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.optimizer, name)
+
+
+class TensorFlowSession:
+    """A generated network with its optimiser."""
+
+    def __init__(self, start: Start) -> None:
+        keras.utils.clear_session()
+        keras.config.set_floatx(start.dtype)
+        keras.config.set_dtype_policy(start.dtype)
+        self.code, self.settings, self.dtype = start.code, start.settings, start.dtype
+        self.model: Any = start.model_class()
+        self.optimizer: Any = self.code.train.make_optimizer(self.model, self.settings)
+        if any(name.startswith("optimizer.") for name in start.tensors):
+            self.code.weights.load(self.model, start.tensors, self.optimizer, start.step)
+        else:
+            self.code.weights.load(self.model, start.tensors)
+        self.train_step = tf.function(self._train_step)
+
+    def logits(self, images: Array) -> Array:
+        evaluate = tf.function(lambda maps: self.model(maps, training=False))
+        return np.array(evaluate(_maps(images)))
+
+    def observe(self, images: Array, labels: Array, learning_rate: float) -> Observation:
+        loss, logits, gradients = self._run(images, labels, learning_rate)
+        state = self.code.weights.state(self.model)
+        for variable, gradient in zip(self.model.trainable_variables, gradients, strict=True):
+            variable.assign(gradient)
+        named = self.code.weights.state(self.model)
+        self.code.weights.load(self.model, state)
+        trained = {name: array for name, array in named.items() if ".running_" not in name}
+        return Observation(np.array(logits), float(loss), trained)
+
+    def step(self, images: Array, labels: Array, learning_rate: float) -> float:
+        return float(self._run(images, labels, learning_rate)[0])
+
+    def state(self) -> dict[str, Array]:
+        state: dict[str, Array] = self.code.weights.state(self.model, self.optimizer)
+        return state
+
+    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
+        paths = {id(layer): path for path, layer in _leaves(self.model, "") if layer.weights}
+        types = {type(layer) for _, layer in _leaves(self.model, "") if layer.weights}
+        outputs: dict[str, Array] = {}
+
+        def record(layer: Any, output: Any) -> None:
+            outputs[paths[id(layer)]] = _canonical(np.array(output))
+
+        with recorded(types, record):
+            self.model(_maps(images), training=training)
+        return outputs
+
+    def _run(self, images: Array, labels: Array, learning_rate: float) -> Any:
+        rate = tf.constant(learning_rate, self.dtype)
+        return self.train_step(_maps(images), tf.constant(labels), rate)
+
+    def _train_step(self, images: Any, labels: Any, rate: Any) -> Any:
+        """Take a step; return the loss, the logits and the gradients."""
+        model, optimizer = RecordingModel(self.model), RecordingOptimizer(self.optimizer)
+        train_step = self.code.train.train_step
+        loss = train_step(model, optimizer, images, labels, rate, self.settings)
+        return loss, model.output, list(optimizer.gradients)
+
+
+@contextmanager
+def recorded(types: set[type[Any]], record: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Tell `record` of every call of layers of some types."""
+    originals = {kind: kind.call for kind in types}
+
+    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+            output = original(layer, *inputs, **options)
+            record(layer, output)
+            return output
+
+        return call
+
+    for kind, original in originals.items():
+        kind.call = recording(original)
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            kind.call = original
+
+
+def _leaves(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    """Yield the layers without layers of their own, with their canonical paths."""
+    if isinstance(layer, keras.Sequential):
+        children = {str(position): child for position, child in enumerate(layer.layers)}
+    else:
+        children = {
+            name: value
+            for name, value in vars(layer).items()
+            if isinstance(value, keras.Layer) and not name.startswith("_")
+        }
+    for name, child in children.items():
+        yield from _leaves(child, f"{prefix}{name}.")
+    if not children:
+        yield prefix.removesuffix("."), layer
+
+
+def _maps(images: Array) -> Any:
+    return tf.constant(images.transpose(0, 2, 3, 1))
+
+
+def _canonical(output: Array) -> Array:
+    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
+
+
+if __name__ == "__main__":
+    main(TensorFlowSession)

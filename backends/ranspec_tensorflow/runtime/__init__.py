@@ -1,0 +1,1 @@
+"""TensorFlow modules that generated code is given verbatim copies of."""
