@@ -33,6 +33,8 @@ RUNTIME_REQUIREMENTS = (
 )
 """What the copied runtime modules import."""
 
+_FILE_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
+
 
 class BuildFolderError(Exception):
     """The output folder is not in the state that was asked for; the message says what to do."""
@@ -58,20 +60,25 @@ def build(
     target = folder or default_folder(loaded, backend)
     if not force:
         _refuse_edited(target, rendered)
-    stale = set(_recorded(target)) - set(rendered) - {MANIFEST}
-    target.mkdir(parents=True, exist_ok=True)
-    for name in sorted(stale):
-        (target / name).unlink(missing_ok=True)
-    for name, text in rendered.items():
-        (target / name).write_text(text, encoding="utf-8", newline="\n")
+    stale = set(_recorded(target, strict=not force)) - set(rendered)
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+        for name in sorted(stale):
+            (target / name).unlink(missing_ok=True)
+        for name, text in rendered.items():
+            _replace(target / name, text)
+    except OSError as error:
+        raise BuildFolderError(f"cannot write {error.filename}: {error.strerror}") from error
     return BuildResult(target, tuple(rendered))
 
 
 def check_build(loaded: LoadedSpec, backend: str, folder: Path | None = None) -> list[str]:
-    """Return the files of a folder that differ from what `build` would write."""
+    """Return the files of a folder that `build` would write differently or remove."""
     rendered = render_files(loaded, load_backend(backend))
     target = folder or default_folder(loaded, backend)
-    return [name for name, text in rendered.items() if _read(target / name) != text]
+    stale = sorted(set(_recorded(target, strict=False)) - set(rendered))
+    present = [name for name in stale if _read(target / name) is not None]
+    return [name for name, text in rendered.items() if _read(target / name) != text] + present
 
 
 def default_folder(loaded: LoadedSpec, backend: str) -> Path:
@@ -152,13 +159,22 @@ def _trainable(graph: Graph) -> int:
 def _environment(package: str) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    environment = Environment(
         loader=PackageLoader(package),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
+    environment.filters["markdown"] = _markdown
+    return environment
+
+
+def _markdown(text: str) -> str:
+    """Write a text as one line of Markdown that means no more than the text."""
+    line = re.sub(r"([\\`*\[\]<>&|~])", r"\\\1", " ".join(text.split()))
+    line = re.sub(r"^(\d+)([.)])", r"\1\\\2", line)
+    return re.sub(r"^([-+#=_])", r"\\\1", line)
 
 
 def _runtime_files(package: str) -> dict[str, str]:
@@ -181,7 +197,7 @@ def _manifest(loaded: LoadedSpec, backend: Backend, rendered: Mapping[str, str])
 
 
 def _refuse_edited(folder: Path, rendered: Mapping[str, str]) -> None:
-    recorded = _recorded(folder)
+    recorded = _recorded(folder, strict=True)
     for name in sorted({*rendered, *recorded} - {MANIFEST}):
         text = _read(folder / name)
         if text is None or text == rendered.get(name) or _hash(text) == recorded.get(name):
@@ -190,24 +206,42 @@ def _refuse_edited(folder: Path, rendered: Mapping[str, str]) -> None:
         raise BuildFolderError(f"{folder / name} {origin}; use --force to overwrite it")
 
 
-def _recorded(folder: Path) -> dict[str, str]:
+def _recorded(folder: Path, *, strict: bool) -> dict[str, str]:
+    """Return the files of the last build; raise `BuildFolderError` if strict and it is damaged."""
     text = _read(folder / MANIFEST)
     if text is None:
         return {}
     try:
-        recorded = json.loads(text)["files"]
-        return {str(name): str(digest) for name, digest in recorded.items() if "/" not in name}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        recorded = dict(json.loads(text)["files"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if not strict:
+            return {}
         raise BuildFolderError(
             f"{folder / MANIFEST} is damaged; delete it or use --force"
         ) from error
+    # A manifest is data from outside: no name in it may lead out of the folder.
+    return {name: str(digest) for name, digest in recorded.items() if _FILE_NAME.fullmatch(name)}
 
 
 def _read(path: Path) -> str | None:
+    """Return a file's text; None where there is no file; what is not text has no known one."""
     try:
         return path.read_text(encoding="utf-8")
-    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
+    except UnicodeDecodeError:
+        return "not text"
+    except OSError as error:
+        raise BuildFolderError(f"cannot read {path}: {error.strerror}") from error
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file in one step, in place of whatever has its name: a link is not followed."""
+    temporary = path.with_name(f".{path.name}.new")
+    temporary.unlink(missing_ok=True)
+    with temporary.open("x", encoding="utf-8", newline="\n") as file:
+        file.write(text)
+    temporary.replace(path)
 
 
 def _hash(text: str) -> str:

@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from ranspec.spec.attention import Attention, EncoderDecoderMask
 from ranspec.spec.base import Count, Fraction, Identifier, Model, Positive, Rate, Size, Text
+from ranspec.spec.reserved import RESERVED_STAGE_NAMES
 from ranspec.spec.training import Training
 from ranspec.spec.units import Pool, PreactivationBottleneck, Unit
 
@@ -91,9 +92,6 @@ class Published(Model):
     comment: Text | None = None
 
 
-RESERVED_STAGE_NAMES = frozenset({"stem", "head"})
-
-
 class BatchNorm(Model):
     """Batch normalisation, the same in the whole network."""
 
@@ -141,7 +139,8 @@ class Spec(Model):
     def _disagreements(self) -> Iterator[tuple[tuple[str, ...], str]]:
         for name, stage in self.stages.items():
             if name in RESERVED_STAGE_NAMES:
-                yield ("stages", name), f"{name!r} is another part's name; choose another name"
+                message = f"{name!r} means something in generated code; choose another name"
+                yield ("stages", name), message
             mask = (stage.attention or self.attention).mask
             deep = isinstance(mask, EncoderDecoderMask)
             if deep and stage.modules and stage.mask_depth is None:

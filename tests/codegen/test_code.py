@@ -11,7 +11,6 @@ from ranspec.codegen.classes import docstring
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
-    Call,
     Code,
     Infix,
     Items,
