@@ -26,6 +26,13 @@ Files = Mapping[str, str]
 
 LAST_LINES = 15
 THREADS = 2
+THREAD_SETTINGS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+)
 
 
 class BackendError(Exception):
@@ -118,14 +125,14 @@ def _outcome(job: Job) -> dict[str, Array] | BackendError:
 
 
 def _environment(backend: Backend) -> dict[str, str]:
-    """Return the environment of a probe: few threads, and ranspec importable as it is here."""
+    """Return a probe's environment: CPU, few threads, and ranspec importable as it is here."""
     packages = ("ranspec", backend.package)
     roots = [str(_root(package)) for package in packages]
     path = [*dict.fromkeys(roots), *filter(None, [os.environ.get("PYTHONPATH")])]
-    threads = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     return {
         **os.environ,
-        **dict.fromkeys(threads, str(min(THREADS, os.cpu_count() or 1))),
+        **dict.fromkeys(THREAD_SETTINGS, str(min(THREADS, os.cpu_count() or 1))),
+        "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
