@@ -89,13 +89,14 @@ def count(
         objects = [_object(item, grouping, names) for item in counted]
         return write_json(objects[0] if len(objects) == 1 else objects)
     markdown = output_format == "markdown"
+    labels = [_label(name, item) for name, item in zip(specs, counted, strict=True)]
     if grouping == "total":
-        _write_totals(counted, markdown)
+        _write_totals(labels, counted, markdown)
     else:
         for item in counted:
             _write_one(item, grouping, markdown)
     if names:
-        _write_conventions(counted, names, markdown)
+        _write_conventions(labels, counted, names, markdown)
 
 
 def _count(name: str, overrides: Sequence[str], size: tuple[int, int] | None) -> Count:
@@ -143,7 +144,12 @@ def _reported(item: Count, conventions: Sequence[str]) -> list[Reported]:
     return [report(item, name) for name in conventions]
 
 
-def _write_totals(counted: Sequence[Count], markdown: bool) -> None:
+def _label(source: str, item: Count) -> str:
+    """Return the name by which a spec was asked for: specs in folders may share their last part."""
+    return item.name if source.endswith((".yaml", ".yml")) else source
+
+
+def _write_totals(labels: Sequence[str], counted: Sequence[Count], markdown: bool) -> None:
     columns = [
         Column("spec", right=False),
         Column("input"),
@@ -156,7 +162,7 @@ def _write_totals(counted: Sequence[Count], markdown: bool) -> None:
     ]
     rows = [
         [
-            item.name,
+            label,
             shape(item.graph.input),
             str(item.trunk_depth),
             integer(item.trainable_parameters),
@@ -165,7 +171,7 @@ def _write_totals(counted: Sequence[Count], markdown: bool) -> None:
             scaled(item.flops),
             megabytes(item.activation_bytes),
         ]
-        for item in counted
+        for label, item in zip(labels, counted, strict=True)
     ]
     for quantity, title in (("parameters", "parameters"), ("macs", "MACs")):
         printed = [getattr(item.paper, quantity, None) for item in counted]
@@ -244,7 +250,9 @@ def _facts(item: Count) -> list[str]:
     return lines + ([paper.comment] if paper.comment else [])
 
 
-def _write_conventions(counted: Sequence[Count], names: Sequence[str], markdown: bool) -> None:
+def _write_conventions(
+    labels: Sequence[str], counted: Sequence[Count], names: Sequence[str], markdown: bool
+) -> None:
     columns = [
         Column("spec", right=False),
         Column("convention", right=False),
@@ -255,15 +263,14 @@ def _write_conventions(counted: Sequence[Count], names: Sequence[str], markdown:
     ]
     rows = [
         [
-            item.name,
+            label,
             found.convention,
             integer(found.parameters),
             found.parameters_are,
             integer(found.cost),
             found.cost_is,
         ]
-        for item in counted
+        for label, item in zip(labels, counted, strict=True)
         for found in _reported(item, names)
     ]
-    if counted:
-        write_table(columns, rows, markdown=markdown)
+    write_table(columns, rows, markdown=markdown)

@@ -89,6 +89,14 @@ def test_count_of_several_specs_has_a_row_for_each() -> None:
     assert first.startswith("attention56_cifar") and second.startswith("attention92_cifar")
 
 
+def test_specs_in_folders_keep_their_folder_in_tables() -> None:
+    text = ranspec("count", "attention56_cifar", "yeah2020/attention56_cifar").stdout
+    assert [line.split()[0] for line in text.splitlines()[1:]] == [
+        "attention56_cifar",
+        "yeah2020/attention56_cifar",
+    ]
+
+
 def test_count_writes_markdown_tables() -> None:
     text = ranspec("count", "attention92_cifar", "--by", "total", "--format", "markdown").stdout
     header, rule, row = text.splitlines()
