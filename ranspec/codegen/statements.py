@@ -103,10 +103,11 @@ class _Scheduler:
         if isinstance(node, OperationNode) and not isinstance(node.operation, HEAVY):
             return True
         consumer = self._consumers[node.output]
-        joins = isinstance(consumer, OperationNode) and isinstance(
-            consumer.operation, ops.Add | ops.Multiply | ops.Concatenate
-        )
-        return joins and _depth(expression) == 1
+        if not isinstance(consumer, OperationNode) or _depth(expression) > 1:
+            return False
+        if isinstance(consumer.operation, ops.BatchNorm):
+            return consumer.name == node.name.replace("conv", "norm")
+        return isinstance(consumer.operation, ops.Add | ops.Multiply | ops.Concatenate)
 
 
 def _operands(expression: Code) -> list[int]:

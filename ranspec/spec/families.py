@@ -97,7 +97,8 @@ def _siblings(path: Path) -> Iterable[str]:
 def merge(base: Node, child: Node, place: Place | None = ROOT) -> Node:
     """Lay `child` over `base`: mappings of one kind merge, everything else replaces.
 
-    A null replaces too, and removes an entry whose key is the author's own (a stage).
+    A null replaces too, and removes an entry whose key is the author's own (a stage). The base's
+    order stands, with new entries last, unless the child names all that the base has.
     """
     if not isinstance(base.value, dict) or not isinstance(child.value, dict):
         return child
@@ -115,6 +116,8 @@ def merge(base: Node, child: Node, place: Place | None = ROOT) -> Node:
         else:
             inner = place.inside(name, plain) if place else None
             merged[name] = merge(merged[name], node, inner)
+    if child.value.keys() >= base.value.keys():
+        merged = {name: merged[name] for name in child.value if name in merged}
     is_override = child.origin.line == 0
     written = base if is_override else child
     return replace(child, value=merged, origin=written.origin, key=written.key)

@@ -60,6 +60,21 @@ class PreactivationBasic(Model):
     )
 
 
+class PreactivationInception(Model):
+    """Branches of 1x1, 1x1-3x3 and 1x1-3x3-3x3, concatenated, 1x1, and a shortcut.
+
+    A pre-activation form of the Inception-ResNet units (Szegedy et al., 2016).
+    """
+
+    kind: Literal["preactivation_inception"]
+    reductions: tuple[Reduction, Reduction, Reduction] = Field(
+        default=(4, 8, 16), description="The branches have channels / reduction channels each."
+    )
+    bias: bool = False
+    projection: Projection = "when_needed"
+    shortcut: ShortcutInput = "activated"
+
+
 class Bottleneck(Model):
     """conv1x1-BN-ReLU, conv3x3-BN-ReLU, conv1x1-BN, plus the shortcut, ReLU (He et al., 2015).
 
@@ -142,6 +157,12 @@ class Inception(Model):
 
 
 Unit = Annotated[
-    PreactivationBottleneck | PreactivationBasic | Bottleneck | Basic | Convolution | Inception,
+    PreactivationBottleneck
+    | PreactivationBasic
+    | PreactivationInception
+    | Bottleneck
+    | Basic
+    | Convolution
+    | Inception,
     Field(discriminator="kind"),
 ]

@@ -9,7 +9,11 @@ from collections.abc import Mapping
 
 from ranspec.blocks.units.convolutional import convolution, inception
 from ranspec.blocks.units.postactivation import basic, bottleneck
-from ranspec.blocks.units.preactivation import preactivation_basic, preactivation_bottleneck
+from ranspec.blocks.units.preactivation import (
+    preactivation_basic,
+    preactivation_bottleneck,
+    preactivation_inception,
+)
 from ranspec.ir.builder import Block, BlockCall
 from ranspec.ir.dimension import Dimension
 from ranspec.spec.units import Unit
@@ -21,6 +25,7 @@ UNITS: Mapping[str, Block] = {
     "inception": inception,
     "preactivation_basic": preactivation_basic,
     "preactivation_bottleneck": preactivation_bottleneck,
+    "preactivation_inception": preactivation_inception,
 }
 """The block of each unit kind of the spec language."""
 

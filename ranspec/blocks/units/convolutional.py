@@ -19,7 +19,7 @@ def convolution(
     b: Builder, x: Value, *, channels: Dimension, stride: Dimension, kernel: int, valid: bool
 ) -> Value:
     """Convolution, batch norm and ReLU."""
-    b.variant("ConvolutionUnit")
+    b.variant(f"Convolution{kernel}x{kernel}{'Valid' if valid else ''}")
     padding = NO_PADDING if valid else None
     y = b.convolution("conv", x, channels, kernel=kernel, stride=stride, padding=padding)
     return b.norm_relu("norm", y)
@@ -41,11 +41,10 @@ def inception(
     activation: bool,
 ) -> Value:
     """Branches side by side, concatenated (Szegedy et al., 2016)."""
-    kind = "Residual Inception" if residual else "Inception"
-    plural = "branch" if len(branches) == 1 else "branches"
+    kind = "Residual Inception unit" if residual else "Inception unit"
     b.variant(
         "".join(word.capitalize() for word in name.split("_")),
-        f"{kind} unit of {len(branches)} {plural}.",
+        f"{kind} of {len(branches)} branches." if len(branches) > 1 else "Layers in a row.",
     )
     if not b.all_equal((stride, 1)):
         b.fail("the stride of an inception unit is that of its branches' layers", "stride")

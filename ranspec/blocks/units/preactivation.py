@@ -58,6 +58,48 @@ def preactivation_basic(
     return b.add(skip, y)
 
 
+@block
+def preactivation_inception(
+    b: Builder,
+    x: Value,
+    *,
+    channels: Dimension,
+    stride: Dimension,
+    reductions: tuple[int, int, int],
+    bias: bool,
+    projection: Projection,
+    shortcut: ShortcutInput,
+) -> Value:
+    """Pre-activation unit of 1x1, 3x3 and double 3x3 branches with identity shortcut."""
+    names = ("width1", "width2", "width3")
+    width1, width2, width3 = (
+        b.let(name, b.divide(channels, reduction, "reductions"))
+        for name, reduction in zip(names, reductions, strict=True)
+    )
+    activated, skip = _start(
+        b, x, "Inception", "Inception unit", channels, stride, bias, projection, shortcut
+    )
+    activated = b.label("activated", activated)
+    branch1 = b.convolution("branch1", activated, width1, kernel=1, stride=stride, bias=bias)
+    y = b.convolution("branch2_conv1", activated, width2, kernel=1, bias=bias)
+    y = b.norm_relu("branch2_norm2", y)
+    branch2 = b.convolution("branch2_conv2", y, width2, kernel=3, stride=stride, bias=bias)
+    y = b.convolution("branch3_conv1", activated, width3, kernel=1, bias=bias)
+    y = b.norm_relu("branch3_norm2", y)
+    y = b.convolution("branch3_conv2", y, width3, kernel=3, bias=bias)
+    y = b.norm_relu("branch3_norm3", y)
+    branch3 = b.convolution("branch3_conv3", y, width3, kernel=3, stride=stride, bias=bias)
+    y = b.concatenate(
+        [
+            b.label("branch1", branch1),
+            b.label("branch2", branch2),
+            b.label("branch3", branch3),
+        ]
+    )
+    y = b.convolution("conv", b.norm_relu("norm", y), channels, kernel=1, bias=bias)
+    return b.add(skip, y)
+
+
 def _start(
     b: Builder,
     x: Value,
