@@ -17,6 +17,8 @@ from ranspec.ir.trace import CallNode, Node, OperationNode, Trace
 MAX_NESTING = 3
 MAX_NESTED_LENGTH = 76
 HEAVY = (ops.Convolution, ops.Linear)
+ALONE = (ops.Resize,)
+"""Worth a line of their own, however short they are."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class _Scheduler:
         if self._uses[node.output] != 1 or node.label or not _fits(expression):
             return False
         if isinstance(node, OperationNode) and not isinstance(node.operation, HEAVY):
-            return True
+            return not isinstance(node.operation, ALONE)
         consumer = self._consumers[node.output]
         if not isinstance(consumer, OperationNode) or _depth(expression) > 1:
             return False
