@@ -94,6 +94,9 @@ BACKEND = Backend(
         ops.ChannelNormalize: Function(
             lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
         ),
+        ops.ChannelStandardize: Function(
+            lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
+        ),
         ops.Concatenate: Function(lambda op, *xs: call("jnp.concatenate", Items(xs), axis=-1)),
         ops.Convolution: Layer(convolution),
         ops.Dropout: Layer(lambda op: call("nnx.Dropout", op.rate, rngs=RNGS)),
@@ -121,6 +124,7 @@ BACKEND = Backend(
         "SpatialAffine",
         "average_pool",
         "channel_normalize",
+        "channel_standardize",
         "flatten",
         "max_pool",
         "pad_channels",

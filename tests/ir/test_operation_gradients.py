@@ -109,6 +109,7 @@ OTHERS = [
     Case(ops.BatchNorm(Dimension(3), 1e-5, 0.1), (MAP,), training=False),
     Case(ops.BatchNorm(Dimension(4), 1e-3, 0.01), ((4,),)),
     Case(ops.ChannelNormalize(1e-6), (MAP,)),
+    Case(ops.ChannelStandardize(1e-5), (MAP,)),
     Case(ops.Concatenate(), (MAP, (5, 4, 1), (5, 4, 2))),
     Case(ops.Concatenate(), (MAP,)),
     Case(ops.Dropout(0.3), (MAP,)),

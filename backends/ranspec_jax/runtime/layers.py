@@ -101,12 +101,14 @@ def channel_normalize(x: Array, epsilon: float) -> Array:
     return (values * lax.rsqrt(squares + epsilon)).astype(x.dtype)
 
 
+def channel_standardize(x: Array, epsilon: float) -> Array:
+    """Give each position's channels zero mean and unit variance."""
+    return _standardize(x, (3,), epsilon)
+
+
 def spatial_normalize(x: Array, epsilon: float) -> Array:
     """Give each channel's map zero mean and unit variance."""
-    values = _wide(x)
-    centred = values - values.mean(axis=(1, 2), keepdims=True)
-    variance = jnp.square(centred).mean(axis=(1, 2), keepdims=True)
-    return (centred * lax.rsqrt(variance + epsilon)).astype(x.dtype)
+    return _standardize(x, (1, 2), epsilon)
 
 
 def max_pool(x: Array, kernel: int, stride: int, padding: Padding) -> Array:
@@ -221,6 +223,13 @@ def _resize(x: Array, rows: Matrix, columns: Matrix) -> Array:
     for equation, matrix in (("ow,nhwc->nhoc", columns), ("oh,nhwc->nowc", rows)):
         y = jnp.einsum(equation, matrix.astype(y.dtype), y, precision=lax.Precision.HIGHEST)
     return y.astype(x.dtype)
+
+
+def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
+    values = _wide(x)
+    centred = values - values.mean(axes, keepdims=True)
+    variance = jnp.square(centred).mean(axes, keepdims=True)
+    return (centred * lax.rsqrt(variance + epsilon)).astype(x.dtype)
 
 
 def _wide(x: Array) -> Array:

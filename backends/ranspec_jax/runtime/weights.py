@@ -6,8 +6,8 @@ linear weights (out, in). Flax has kernels (height, width, in / groups, out) and
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from flax import nnx
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+Network = TypeVar("Network", bound=nnx.Module)
 Variables = dict[str, "nnx.Variable[Any]"]
 Path = tuple[Any, ...]
 Orders = Mapping[int, tuple[int, ...]]
@@ -28,6 +29,13 @@ COUNTERS = frozenset({"count", "step"})
 INWARD: Orders = {2: (1, 0), 4: (2, 3, 1, 0)}
 OUTWARD: Orders = {2: (1, 0), 4: (3, 2, 0, 1)}
 """The order of axes of canonical kernels in Flax, and the reverse, by rank."""
+
+
+def abstract(network: Callable[..., Network]) -> Network:
+    """Construct a network quickly: without arrays, which `load` brings."""
+    model: Network = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(params=0, dropout=0)))
+    nnx.reseed(model, dropout=0)
+    return model
 
 
 def state(model: nnx.Module, optimizer: nnx.Optimizer[Any] | None = None) -> dict[str, Array]:
@@ -47,7 +55,7 @@ def load(
 ) -> None:
     """Set all weights and statistics, and the optimiser's state after `step` steps if given.
 
-    The model may be abstract (`nnx.eval_shape`). Arrays keep their types as far as JAX's settings
+    Arrays keep their types as far as JAX's settings
     allow. Raises ValueError, naming the tensor, if one is missing, unknown or of another shape.
     """
     variables = _variables(model) | _slots(optimizer)
