@@ -338,6 +338,10 @@ def torch_function(operation: Operation, arrays: Mapping[str, Tensor], training:
             return lambda x: x * torch.rsqrt((x * x).sum(1, keepdim=True) + epsilon)
         case ops.SpatialNormalize(epsilon=epsilon):
             return lambda x: F.instance_norm(x, eps=epsilon)
+        case ops.ChannelStandardize(epsilon=epsilon):
+            return lambda x: F.layer_norm(x.movedim(1, -1), x.shape[1:2], eps=epsilon).movedim(
+                -1, 1
+            )
         case ops.SpatialAffine():
             return lambda x: torch.addcmul(arrays["shift"], arrays["scale"], x)
         case ops.MaxPool() | ops.AveragePool():
