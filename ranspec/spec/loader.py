@@ -12,6 +12,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ranspec.spec.alternatives import checked_alternatives
 from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError, either, nearest
 from ranspec.spec.families import merge, read_family
 from ranspec.spec.model import Spec
@@ -77,10 +78,19 @@ def load_spec(
     def locate(key_path: KeyPath, is_key: bool) -> Origin:
         return _locate(node, key_path, is_key)
 
+    def locate_alternative(key: str, index: int) -> Origin:
+        return locate(("alternatives", key, str(index)), False)
+
+    def is_own(key: str) -> bool:
+        written = _locate(node, ("alternatives", key), True).file == str(path)
+        return written and not changes
+
     try:
         spec = validate(node.plain(), locate)
+        spec, more = checked_alternatives(spec, locate_alternative, is_own)
     except SpecError as error:
         raise _sorted_error((*problems, *error.problems), family.files) from None
+    problems = (*problems, *more)
     if problems:
         raise _sorted_error(problems, family.files)
     resolved = spec.model_dump(mode="json")

@@ -8,7 +8,7 @@ al., CVPR 2017) as its authors released it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -85,11 +85,23 @@ class Published(Model):
     source: Text | None = None
     parameters: Annotated[float, Field(gt=0)] | None = None
     macs: Annotated[float, Field(gt=0)] | None = None
+    macs_input: Size | None = Field(
+        default=None, description="Height and width for which macs is printed, if not the input's."
+    )
     test_error: Annotated[float, Field(ge=0, le=100)] | None = Field(
         default=None, description="Top-1 error in percent."
     )
     top5_error: Annotated[float, Field(ge=0, le=100)] | None = None
     comment: Text | None = None
+
+
+Alternatives = Annotated[
+    dict[
+        Annotated[str, Field(max_length=200)],
+        Annotated[tuple[Any, ...], Field(min_length=1, max_length=100)],
+    ],
+    Field(max_length=50),
+]
 
 
 class BatchNorm(Model):
@@ -122,6 +134,12 @@ class Spec(Model):
     batch_norm: BatchNorm = BatchNorm()
     train: Training
     paper: Published | None = None
+    alternatives: Alternatives | None = Field(
+        default=None,
+        exclude=True,
+        description="What the source leaves open: keys such as attention.t, and the values that "
+        "`ranspec explain` tries. They are no part of the network.",
+    )
     parameter_limit: Annotated[int, Field(ge=1, le=10**12)] = Field(
         default=500_000_000, description="A spec with more parameters is refused: raise to allow."
     )

@@ -37,6 +37,10 @@ def json_schema() -> Schema:
     stages = root["properties"]["stages"]["patternProperties"]
     for pattern, stage in stages.items():
         stages[pattern] = {"anyOf": [stage, {"type": "null"}]}
+    for choices in root["properties"]["alternatives"]["anyOf"]:
+        if "additionalProperties" in choices:
+            values = choices["additionalProperties"]
+            choices["additionalProperties"] = {"anyOf": [values, {"type": "null"}]}
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "ranspec network",

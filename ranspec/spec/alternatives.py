@@ -1,0 +1,115 @@
+"""`alternatives`: the values that a source leaves open, and specs with other values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from typing import Any
+
+from ranspec.spec.errors import Origin, Problem, SpecError, did_you_mean
+from ranspec.spec.families import merge
+from ranspec.spec.model import Spec
+from ranspec.spec.validation import validate
+from ranspec.spec.yaml_source import Node
+
+NETWORK_KEYS = ("input", "classes", "stem", "unit", "attention", "stages", "head", "padding")
+"""The keys of a spec that decide its network's size and cost."""
+
+_CHANGED = Origin("alternatives")
+
+
+@dataclass(frozen=True)
+class Readings:
+    """The specs that differ from one in some of its values."""
+
+    spec: Spec
+
+    @cached_property
+    def _plain(self) -> dict[str, Any]:
+        return self.spec.model_dump()
+
+    @cached_property
+    def _node(self) -> Node:
+        return _node(self._plain)
+
+    def value(self, key: str) -> Any:
+        """Return the spec's own value at a dotted key; None where there is nothing."""
+        value: Any = self._plain
+        for name in key.split("."):
+            value = value.get(name) if isinstance(value, dict) else None
+        return value
+
+    def read(self, changes: Mapping[str, Any]) -> Spec:
+        """Return the spec with other values at some keys; raise SpecError if it is none."""
+        overrides = (_override(key, value) for key, value in changes.items())
+        node = reduce(merge, overrides, self._node)
+        return validate(node.plain(), lambda path, is_key: _CHANGED)
+
+    def problem(self, key: str, value: Any) -> str | None:
+        """Say what is wrong with a value at a dotted key, if anything is."""
+        first, *rest = key.split(".")
+        if first not in NETWORK_KEYS:
+            near = did_you_mean(first, NETWORK_KEYS)
+            return f"{first!r} is no key of the network{near}"
+        if first == "stages" and rest and rest[0] not in self.spec.stages:
+            return f"unknown stage{did_you_mean(rest[0], self.spec.stages)}"
+        try:
+            self.read({key: value})
+        except SpecError as error:
+            return "; ".join(_relative(problem, key) for problem in error.problems)
+        return None
+
+
+def checked_alternatives(
+    spec: Spec, locate: Callable[[str, int], Origin], strict: Callable[[str], bool]
+) -> tuple[Spec, tuple[Problem, ...]]:
+    """Return the spec with the alternatives that apply to it, and what is wrong with the others.
+
+    Those that need not hold (`strict`) are left out silently where they do not: a spec inherits
+    them from another, of which it may change the part they are about.
+    """
+    if not spec.alternatives:
+        return spec, ()
+    readings = Readings(spec)
+    kept: dict[str, tuple[Any, ...]] = {}
+    problems: list[Problem] = []
+    for key, values in spec.alternatives.items():
+        found = {
+            index: message
+            for index, value in enumerate(values)
+            if (message := readings.problem(key, value))
+        }
+        if strict(key):
+            problems += (
+                Problem.at(locate(key, index), ("alternatives", key), message)
+                for index, message in found.items()
+            )
+        elif usable := tuple(value for index, value in enumerate(values) if index not in found):
+            kept[key] = usable
+            continue
+        if not found:
+            kept[key] = values
+    return spec.model_copy(update={"alternatives": kept}), tuple(problems)
+
+
+def _relative(problem: Problem, key: str) -> str:
+    return problem.message if problem.key == key else f"{problem.key}: {problem.message}"
+
+
+def _override(key: str, value: Any) -> Node:
+    node = _node(value)
+    for name in reversed(key.split(".")):
+        node = Node({name: node}, _CHANGED, _CHANGED)
+    return node
+
+
+def _node(value: Any) -> Node:
+    match value:
+        case dict():
+            entries = {key: _node(item) for key, item in value.items()}
+            return Node(entries, _CHANGED, _CHANGED)
+        case tuple() | list():
+            return Node(tuple(map(_node, value)), _CHANGED, _CHANGED)
+        case _:
+            return Node(value, _CHANGED, _CHANGED)
