@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ranspec.codegen.backend import Backend, Layer
+from ranspec.codegen.backend import Backend, Function, Layer, UnsupportedError
 from ranspec.codegen.code import (
     LINE_LENGTH,
     Attribute,
@@ -18,10 +18,13 @@ from ranspec.codegen.code import (
     Number,
     Repeated,
     Value,
+    as_attributes,
+    attributes,
     definition,
     expressions,
     lay_out,
     named,
+    rewrite,
 )
 from ranspec.codegen.statements import name_variables, schedule
 from ranspec.ir.dimension import parameters_of
@@ -48,6 +51,16 @@ class ClassText:
     """Lines of the forward method's body."""
     is_network: bool
 
+    def constructor(self, keywords: str = "") -> str:
+        """Write the head of the constructor, with a framework's own arguments at the end."""
+        arguments = f"self{self.signature}{keywords}"
+        opening, closing = "    def __init__(", ") -> None:"
+        if len(f"{opening}{arguments}{closing}") <= LINE_LENGTH:
+            return f"{opening}{arguments}{closing}"
+        if INDENT + len(arguments) > LINE_LENGTH:
+            arguments = arguments.replace(", ", f",\n{' ' * INDENT}") + ","
+        return f"{opening}\n{' ' * INDENT}{arguments}\n    {closing}"
+
 
 def write_classes(graph: Graph, backend: Backend) -> list[ClassText]:
     """Write every class of a network, children first, the network itself last."""
@@ -68,7 +81,7 @@ def docstring(text: str, indent: int) -> str:
     if indent + _width(one_line) <= LINE_LENGTH:
         return one_line
     space = " " * indent
-    first, *others = _wrapped(text, LINE_LENGTH - indent - len('""" '))
+    first, *others = _wrapped(text, LINE_LENGTH - indent - len('""""""'))
     return '"""' + f"\n{space}".join([_apart(first), *others]) + f'\n{space}"""'
 
 
@@ -108,10 +121,11 @@ class _ClassWriter:
         self._definition = defined
         self._constructors = constructors
         self._members = dict(self._construct_members())
+        self._results = dict(self._expressions())
         used = {
             name
-            for member in self._members.values()
-            for expression in expressions(member)
+            for piece in (*self._members.values(), *self._results.values())
+            for expression in expressions(piece)
             for name in parameters_of(expression)
         }
         self.parameters = tuple(name for name in defined.parameters if name in used)
@@ -119,7 +133,8 @@ class _ClassWriter:
     def write(self) -> ClassText:
         trace = self._definition.trace
         is_network = trace is self._graph.root
-        statements = schedule(trace, dict(self._expressions()))
+        results = {value: rewrite(piece, _as_attribute) for value, piece in self._results.items()}
+        statements = schedule(trace, results)
         names = name_variables(trace, statements)
         lines: list[str] = []
         for statement in statements[:-1]:
@@ -142,7 +157,7 @@ class _ClassWriter:
     def _construct_members(self) -> Iterator[tuple[str, Code]]:
         for node in self._definition.trace.nodes:
             if isinstance(node, OperationNode):
-                writer = self._backend.operations[type(node.operation)]
+                writer = self._writer(node)
                 if isinstance(writer, Layer):
                     yield node.name, writer.construct(node.operation)
             elif len(node.calls) == 1:
@@ -150,6 +165,15 @@ class _ClassWriter:
             else:
                 blocks = [self._construct_block(call) for call in node.calls]
                 yield node.name, self._backend.sequence(_compress(blocks))
+
+    def _writer(self, node: OperationNode) -> Layer | Function:
+        """Return how the backend writes a node; raise `UnsupportedError` where it does not."""
+        writer = self._backend.operations.get(type(node.operation))
+        if writer is None:
+            where = f"{self._definition.class_name}.{node.name}"
+            operation = type(node.operation).__name__
+            raise UnsupportedError(f"{self._backend.title} has no {operation}, used by {where}")
+        return writer
 
     def _construct_block(self, call: BlockCall) -> Code:
         child = self._graph.definition_of[call.trace]
@@ -167,7 +191,7 @@ class _ClassWriter:
             if not isinstance(node, OperationNode):
                 yield node.output, Call(attribute, tuple(operands))
                 continue
-            writer = self._backend.operations[type(node.operation)]
+            writer = self._writer(node)
             if not isinstance(writer, Layer):
                 yield node.output, writer.write(node.operation, *operands)
             elif writer.apply is not None:
@@ -176,16 +200,20 @@ class _ClassWriter:
                 yield node.output, Call(attribute, tuple(operands))
 
     def _assignments(self) -> Iterator[str]:
-        found = dict.fromkeys(
-            number
-            for member in self._members.values()
-            for expression in expressions(member)
-            for number in named(expression)
-        )
-        for number in found:
-            yield " " * INDENT + definition(number)
+        space = " " * INDENT
+        built = [part for member in self._members.values() for part in expressions(member)]
+        used = [part for result in self._results.values() for part in expressions(result)]
+        for number in dict.fromkeys(number for part in (*built, *used) for number in named(part)):
+            yield space + definition(number)
+        for name in dict.fromkeys(name for part in used for name in attributes(part)):
+            yield f"{space}self.{name} = {name}"
         for name, member in self._members.items():
             yield from lay_out(f"self.{name} = ", member, str, INDENT)
+
+
+def _as_attribute(piece: Code) -> Code | None:
+    """Write a number in a method, where the constructor's arguments are attributes."""
+    return Number(as_attributes(piece.expression)) if isinstance(piece, Number) else None
 
 
 def _compress(blocks: Sequence[Code]) -> list[Code]:

@@ -147,6 +147,31 @@ def walk(piece: Code) -> Iterator[Code]:
         yield from walk(child)
 
 
+def rewrite(piece: Code, change: Callable[[Code], Code | None]) -> Code:
+    """Replace the pieces for which `change` returns another, and not look inside those."""
+    changed = change(piece)
+    if changed is not None:
+        return changed
+
+    def inner(part: Code) -> Code:
+        return rewrite(part, change)
+
+    match piece:
+        case Call(function, arguments, keywords):
+            named_arguments = tuple((name, inner(value)) for name, value in keywords)
+            return Call(inner(function), tuple(map(inner, arguments)), named_arguments)
+        case Infix(operator, left, right):
+            return Infix(operator, inner(left), inner(right))
+        case Attribute(owner, suffix):
+            return Attribute(inner(owner), suffix)
+        case Items(items, brackets):
+            return Items(tuple(map(inner, items)), brackets)
+        case Repeated(item, count):
+            return Repeated(inner(item), count)
+        case _:
+            return piece
+
+
 def render(piece: Code, name_of: Namer) -> str:
     """Write code on one line."""
     match piece:
@@ -166,6 +191,8 @@ def render(piece: Code, name_of: Namer) -> str:
         case Call(function, _, _):
             inner = ", ".join(_arguments(piece, name_of))
             return f"{_wrapped(function, _ATOM, name_of)}({inner})"
+        case Items((Repeated(item, count),), "[]"):
+            return f"[{render(item, name_of)} for _ in range({count})]"
         case Items(items, brackets):
             inner = ", ".join(render(item, name_of) for item in items)
             comma = "," if brackets == "()" and len(items) == 1 else ""
@@ -180,10 +207,17 @@ def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int, suffix: str =
     line = f"{space}{prefix}{render(piece, name_of)}{suffix}"
     if len(line) <= LINE_LENGTH or not isinstance(piece, Call | Items | Repeated):
         return [line]
-    if isinstance(piece, Repeated):
-        item = lay_out("", piece.item, name_of, indent + 4)
-        loop = f"{space}    for _ in range({piece.count})"
-        return [f"{space}{prefix}*(", *item, loop, f"{space}){suffix}"]
+    match piece:
+        case Repeated() as repeated:
+            opening, closing = "*(", ")"
+        case Items((Repeated() as repeated,), "[]"):
+            opening, closing = "[", "]"
+        case _:
+            repeated = None
+    if repeated:
+        item = lay_out("", repeated.item, name_of, indent + 4)
+        loop = f"{space}    for _ in range({repeated.count})"
+        return [f"{space}{prefix}{opening}", *item, loop, f"{space}{closing}{suffix}"]
     if isinstance(piece, Call):
         opening = f"{_wrapped(piece.function, _ATOM, name_of)}("
         closing = f"){suffix}"
@@ -218,6 +252,27 @@ def named(expression: Expression) -> Iterator[Named]:
         case Arithmetic(_, left, right):
             yield from named(left)
             yield from named(right)
+
+
+def attributes(expression: Expression) -> Iterator[str]:
+    """Yield the names by which `as_attributes` refers to the numbers of an instance."""
+    match expression:
+        case Parameter(name) | Named(name, _):
+            yield name
+        case Arithmetic(_, left, right):
+            yield from attributes(left)
+            yield from attributes(right)
+
+
+def as_attributes(expression: Expression) -> Expression:
+    """Write an expression over the constructor's numbers in terms of the instance's own."""
+    match expression:
+        case Parameter(name) | Named(name, _):
+            return Parameter(f"self.{name}")
+        case Arithmetic(operator, left, right):
+            return Arithmetic(operator, as_attributes(left), as_attributes(right))
+        case _:
+            return expression
 
 
 def definition(number: Named) -> str:

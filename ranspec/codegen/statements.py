@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ranspec.codegen.code import Attribute, Call, Code, Infix, Items, Value, render, walk
+from ranspec.codegen.code import Call, Code, Infix, Value, render, rewrite, walk
 from ranspec.ir import operations as ops
 from ranspec.ir.trace import CallNode, Node, OperationNode, Trace
 
@@ -140,20 +140,6 @@ def _depth(expression: Code) -> int:
 
 
 def _replace(expression: Code, parts: Mapping[int, Code]) -> Code:
-    match expression:
-        case Value(index):
-            return parts.get(index, expression)
-        case Call(function, arguments, keywords):
-            return Call(
-                _replace(function, parts),
-                tuple(_replace(argument, parts) for argument in arguments),
-                tuple((name, _replace(value, parts)) for name, value in keywords),
-            )
-        case Infix(operator, left, right):
-            return Infix(operator, _replace(left, parts), _replace(right, parts))
-        case Attribute(owner, suffix):
-            return Attribute(_replace(owner, parts), suffix)
-        case Items(items, brackets):
-            return Items(tuple(_replace(item, parts) for item in items), brackets)
-        case _:
-            return expression
+    return rewrite(
+        expression, lambda piece: parts.get(piece.index) if isinstance(piece, Value) else None
+    )

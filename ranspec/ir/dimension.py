@@ -61,6 +61,13 @@ def combine(
             return left
         case "*", Constant(1), _:
             return right
+        case "+", _, Constant(value) if value < 0:
+            return combine("-", left, Constant(-value))
+        case (("+" | "-"), Arithmetic(("+" | "-") as inner, rest, Constant(first)), Constant(then)):
+            total = (first if inner == "+" else -first) + (then if operator == "+" else -then)
+            return combine("+", rest, Constant(total))
+        case "//", Arithmetic("//", rest, Constant(first)), Constant(then) if first * then > 0:
+            return combine("//", rest, Constant(first * then))
         case _:
             return Arithmetic(operator, left, right)
 

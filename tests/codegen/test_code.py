@@ -18,6 +18,8 @@ from ranspec.codegen.code import (
     Number,
     Repeated,
     Value,
+    as_attributes,
+    attributes,
     call,
     code,
     definition,
@@ -67,6 +69,10 @@ LAYOUTS: list[Code] = [
     *(call(LONG, Name("a" * length), call(LONG, Name("b" * 90))) for length in range(82, 90)),
     *(call(LONG, Items((Name("a" * length), Name("b" * 90)))) for length in range(82, 90)),
     *(call("f", Items((Name("a" * length),))) for length in range(60, 95)),
+    call(LONG, Items((Repeated(Name("item"), 3),))),
+    call(LONG, Items((Repeated(call(LONG, *words(2)), 3),))),
+    call(LONG, Items((Repeated(call(LONG, *words(5)), 3),))),
+    call(LONG, Items((Name("first"), Repeated(call(LONG, *words(2)), 3)))),
     call(LONG, "a string", (1, 2), True, None, 1e-5),
 ]
 
@@ -118,6 +124,13 @@ def test_what_is_the_default_is_left_out() -> None:
     assert text(call("f", stride=unless(Dimension(1, Parameter("s")), 1))) == "f(stride=s)"
 
 
+def test_a_method_refers_to_the_numbers_of_its_instance() -> None:
+    width = Named("width", Arithmetic("//", Parameter("channels"), Constant(4)))
+    rest = Arithmetic("-", Parameter("channels"), Arithmetic("*", width, Constant(2)))
+    assert text(Number(as_attributes(rest))) == "self.channels - self.width * 2"
+    assert list(attributes(rest)) == ["channels", "width"]
+
+
 def test_a_named_number_is_defined_once_in_terms_of_others() -> None:
     width = Named("width", Arithmetic("//", Parameter("channels"), Constant(4)))
     wide = Named("wide", Arithmetic("*", width, Constant(2)))
@@ -135,6 +148,7 @@ DOCSTRINGS = [
     "A backslash \\ and one at the end \\",
     "Two\nlines.",
     "Long " + "words " * 30,
+    *("Long " + "words " * 14 + "x" * length for length in range(12)),
     "x" * 150,
     "\\" * 120,
     '"' * 120,

@@ -1,0 +1,179 @@
+"""Every spec in every backend becomes clean, short, independent and reproducible code."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ranspec.codegen.backend import available_backends, load_backend
+from ranspec.codegen.build import render_files
+from ranspec.compile import TAKEN_CLASS_NAMES, class_name, compile_spec
+from ranspec.ir.graph import Definition
+from ranspec.spec import load_spec, packaged_specs
+from tests.rendering import BACKENDS, ROOT, SPECS, everything, rendered, write
+
+TEMPORARY = re.compile(r"(t|tmp|temp|var|v)_?\d+|.*_\d+")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every spec for every backend, built below one folder."""
+    root = tmp_path_factory.mktemp("generated")
+    for spec, backend, files in everything():
+        write(root / spec / backend, files)
+    return root
+
+
+def ruff(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    config = ("--config", str(ROOT / "pyproject.toml"), "--no-cache")
+    command = [sys.executable, "-m", "ruff", *map(str, arguments), *config]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+def test_all_three_backends_are_installed() -> None:
+    assert set(available_backends()) >= {"torch", "tensorflow", "jax"}
+    assert set(BACKENDS) >= {"torch", "tensorflow", "jax"}
+
+
+def test_ruff_finds_nothing(folders: Path) -> None:
+    result = ruff("check", folders)
+    assert result.returncode == 0, result.stdout
+
+
+def test_ruff_would_format_nothing(folders: Path) -> None:
+    result = ruff("format", "--check", "--diff", folders)
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spec", SPECS)
+def test_models_are_short_and_stand_alone(spec: str, backend: str) -> None:
+    files = rendered(spec, backend)
+    assert len(files["model.py"].splitlines()) < 500
+    for name, text in files.items():
+        if name.endswith(".py"):
+            imported = {module.partition(".")[0] for module in imports(ast.parse(text))}
+            assert not {module for module in imported if module.startswith("ranspec")}, name
+
+
+def imports(tree: ast.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_attention_452_is_no_longer_than_attention_92(backend: str) -> None:
+    deep, shallow = (
+        len(rendered(spec, backend)["model.py"].splitlines())
+        for spec in ("attention452_cifar", "attention92_cifar")
+    )
+    assert deep < 400
+    assert deep <= 1.1 * shallow
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("spec", SPECS)
+def test_variables_have_names_that_a_person_would_choose(spec: str, backend: str) -> None:
+    tree = ast.parse(rendered(spec, backend)["model.py"])
+    stored = {
+        node.id
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
+    }
+    assert not {name for name in stored if TEMPORARY.fullmatch(name)}
+
+
+BUILD_ALL = """
+import hashlib, json
+from tests.rendering import everything
+digest = hashlib.sha256()
+for spec, backend, files in everything():
+    digest.update(json.dumps([spec, backend, list(files.items())]).encode())
+print(digest.hexdigest())
+"""
+
+
+def test_builds_do_not_depend_on_hash_seed_folder_or_time(tmp_path: Path) -> None:
+    def digest(seed: str, folder: Path, zone: str) -> str:
+        environment = os.environ | {
+            "PYTHONHASHSEED": seed,
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'backends'}",
+            "TZ": zone,
+            "LC_ALL": "C",
+        }
+        command = [sys.executable, "-W", "error", "-c", BUILD_ALL]
+        return subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert digest("1", tmp_path, "UTC") == digest("77", ROOT, "Asia/Tokyo")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_no_network_takes_a_name_that_generated_code_uses(backend: str) -> None:
+    loaded = load_backend(backend)
+    used = {*loaded.layers_module, *loaded.imports}
+    for spec in ("attention_digits", "attention56_imagenet"):
+        for file in ("model.py", "train.py"):
+            used |= names(ast.parse(rendered(spec, backend)[file])) - {class_name(spec)}
+    capitalised = {name for name in used if name[0].isupper()}
+    blocks = {definition.class_name for definition in definitions()}
+    # Classes of one model.py are told apart when they are named.
+    assert capitalised - blocks - set(dir(builtins)) <= TAKEN_CLASS_NAMES
+
+
+def names(tree: ast.Module) -> set[str]:
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            found.add(node.id)
+        elif isinstance(node, ast.alias):
+            found.add((node.asname or node.name).partition(".")[0])
+        elif isinstance(node, ast.ClassDef):
+            found.add(node.name)
+    return found
+
+
+def definitions() -> Iterator[Definition]:
+    for spec in SPECS:
+        yield from compile_spec(load_spec(packaged_specs() / f"{spec}.yaml")).definitions
+
+
+@pytest.mark.parametrize("name", ["tensor", "f", "true", "value_error", "settings", "path"])
+def test_a_network_named_like_something_else_gets_a_name_of_its_own(name: str) -> None:
+    assert class_name(name).endswith("Network")
+
+
+def test_a_network_named_like_a_block_is_told_apart() -> None:
+    spec = load_spec("attention_digits", ["name=stem"], search=[packaged_specs()])
+    *_, network = compile_spec(spec).definitions
+    assert network.class_name == "Stem2"
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_the_longest_names_still_fit(backend: str, tmp_path: Path) -> None:
+    name = "n" * 64
+    text = (packaged_specs() / "attention_digits.yaml").read_text()
+    for found in ("attention_digits", "stage1", "stage2"):
+        text = text.replace(found, f"{found}_{name}"[:64])
+    text = text.replace("height: 8, width: 8", "height: 4096, width: 4096")
+    path = tmp_path / "a.yaml"
+    path.write_text(text)
+    write(tmp_path / "out", render_files(load_spec(path), load_backend(backend)))
+    for command in ("check", "format"):
+        options = () if command == "check" else ("--check", "--diff")
+        result = ruff(command, *options, tmp_path / "out")
+        assert result.returncode == 0, result.stdout
