@@ -10,10 +10,10 @@ BACKEND ?= torch
 .PHONY: run test check generated clean
 
 run: $(VENV)/torch.installed
-	$(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
 
 test: check
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 check: $(VENV)/all.installed
 	$(BIN)/ruff check .
