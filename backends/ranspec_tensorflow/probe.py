@@ -67,8 +67,7 @@ class TensorFlowSession:
         self.train_step = tf.function(self._train_step)
 
     def logits(self, images: Array) -> Array:
-        evaluate = tf.function(lambda maps: self.model(maps, training=False))
-        return np.array(evaluate(_maps(images)))
+        return np.array(self.model(_maps(images), training=False))
 
     def observe(self, images: Array, labels: Array, learning_rate: float) -> Observation:
         loss, logits, gradients = self._run(images, labels, learning_rate)

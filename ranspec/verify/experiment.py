@@ -23,8 +23,8 @@ Array = NDArray[Any]
 BATCHES = 4
 """How many different batches a run uses, in turn."""
 
-FLOAT32_RATE = 0.01
-"""The highest initial rate of a float32 run: large steps drive rounding errors apart at once."""
+HIGHEST_RATE = 0.01
+"""The highest learning rate of a run: large steps on few images blow rounding errors up."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,14 +85,13 @@ def experiment(
     """Draw weights, statistics, images and labels; dropout is left out of the network."""
     loaded = without_dropout(loaded)
     graph = compile_spec(loaded)
-    initial = loaded.spec.train.learning_rate.initial
     return Experiment(
         loaded=loaded,
         graph=graph,
         state={name: array.astype(dtype) for name, array in random_state(graph, seed).items()},
         batches=batches or random_batches(graph, loaded.spec, batch_size, seed),
         dtype=dtype,
-        learning_rate=initial if dtype == "float64" else min(initial, FLOAT32_RATE),
+        learning_rate=min(loaded.spec.train.learning_rate.initial, HIGHEST_RATE),
         steps=steps,
     )
 

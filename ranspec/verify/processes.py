@@ -25,7 +25,7 @@ Array = NDArray[Any]
 Files = Mapping[str, str]
 
 LAST_LINES = 15
-THREADS = 2
+THREADS = 1
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
     "MKL_NUM_THREADS",
@@ -131,7 +131,7 @@ def _environment(backend: Backend) -> dict[str, str]:
     path = [*dict.fromkeys(roots), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {
         **os.environ,
-        **dict.fromkeys(THREAD_SETTINGS, str(min(THREADS, os.cpu_count() or 1))),
+        **dict.fromkeys(THREAD_SETTINGS, str(THREADS)),
         "CUDA_VISIBLE_DEVICES": "",
         "PYTHONPATH": os.pathsep.join(path),
         "PYTHONDONTWRITEBYTECODE": "1",

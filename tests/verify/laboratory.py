@@ -1,0 +1,83 @@
+"""Many experiments in few processes: one process of each backend, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ranspec.codegen.backend import load_backend
+from ranspec.codegen.build import render_files
+from ranspec.runtime.data import load_dataset, statistics
+from ranspec.verify.experiment import Batches, Experiment
+from ranspec.verify.probe import Job
+from ranspec.verify.processes import BackendError, run_jobs, write_job
+
+Measurement = Mapping[str, NDArray[np.floating]]
+TIMEOUT = 900.0
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """An experiment on the code a backend writes for it, changed where `files` says so."""
+
+    run: Experiment
+    files: Mapping[str, str] | None = None
+    start: Path | None = None
+
+
+def measure(
+    tasks: Mapping[str, Mapping[str, Task]], folder: Path
+) -> dict[tuple[str, str], Measurement | BackendError]:
+    """Run each backend's tasks in one process; results by (backend, task)."""
+    with ThreadPoolExecutor(PROCESSES) as pool:
+        futures = {
+            backend: pool.submit(_measure, backend, mine, folder / backend)
+            for backend, mine in tasks.items()
+        }
+    return {
+        (backend, name): outcome
+        for backend, future in futures.items()
+        for name, outcome in zip(tasks[backend], future.result(), strict=True)
+    }
+
+
+def saved_checkpoint(folder: Path, backend: str, name: str) -> Path:
+    """Return where `measure` had a task's final checkpoint saved."""
+    return folder / backend / _folder(name) / "saved.safetensors"
+
+
+def digit_batches(count: int, size: int) -> Batches:
+    """Return batches of real images, normalised as training does."""
+    training, _ = load_dataset("digits", None, height=8, width=8, channels=1, classes=10)
+    mean, scale = statistics(training.images, "channel_mean_std")
+    images = ((training.images[: count * size] / 255 - mean) * scale).transpose(0, 3, 1, 2)
+    labels = training.labels[: count * size]
+    return Batches(images.reshape(count, size, 1, 8, 8), labels.reshape(count, size))
+
+
+def _measure(
+    backend: str, tasks: Mapping[str, Task], folder: Path
+) -> Sequence[Measurement | BackendError]:
+    folder.mkdir()
+    loaded = load_backend(backend)
+    jobs: list[Job] = [
+        write_job(
+            folder / _folder(name),
+            task.run,
+            loaded,
+            files=task.files or render_files(task.run.loaded, loaded),
+            start=task.start,
+        )
+        for name, task in tasks.items()
+    ]
+    return run_jobs(loaded, jobs, folder, TIMEOUT)
+
+
+def _folder(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -1,0 +1,108 @@
+"""Every backend computes what the NumPy reference computes, and what every other computes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import combinations, permutations
+from pathlib import Path
+
+import pytest
+
+from ranspec.spec import load_spec
+from ranspec.verify.comparison import TOLERANCES, Tolerances, compare
+from ranspec.verify.experiment import Experiment, experiment, measure_reference
+from ranspec.verify.processes import BackendError
+from ranspec.verify.report import REFERENCE
+from tests.rendering import BACKENDS
+from tests.verify.laboratory import Measurement, Task, digit_batches, measure, saved_checkpoint
+from tests.verify.networks import NETWORKS
+
+DIGITS = "real images, float32"
+EXCHANGED = "two stages, sizes 13x14"
+PAIRS = [*((name, REFERENCE) for name in BACKENDS), *combinations(BACKENDS, 2)]
+
+Results = Mapping[tuple[str, str], Measurement | BackendError]
+
+
+@pytest.fixture(scope="module")
+def runs() -> dict[str, Experiment]:
+    digits = experiment(
+        load_spec("attention_digits"), dtype="float32", steps=50, batches=digit_batches(10, 16)
+    )
+    return {name: experiment(network.load()) for name, network in NETWORKS.items()} | {
+        DIGITS: digits
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("parity")
+
+
+@pytest.fixture(scope="module")
+def results(runs: Mapping[str, Experiment], folder: Path) -> Results:
+    tasks = {name: Task(run) for name, run in runs.items()}
+    reference = {(REFERENCE, name): measure_reference(run) for name, run in runs.items()}
+    return {**reference, **measure(dict.fromkeys(BACKENDS, tasks), folder)}
+
+
+def assert_equal(
+    results: Results, run: Experiment, name: str, pair: tuple[str, str], tolerances: Tolerances
+) -> None:
+    left, right = (measured(results, computation, name) for computation in pair)
+    checks = compare(left, right, pair, run.graph, run.loaded.spec, tolerances)
+    assert [check for check in checks if not check.passed] == []
+
+
+def measured(results: Results, computation: str, name: str) -> Measurement:
+    outcome = results[computation, name]
+    assert not isinstance(outcome, BackendError), outcome
+    return outcome
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="/".join)
+@pytest.mark.parametrize("name", NETWORKS)
+def test_networks_are_identical_in_float64(
+    results: Results, runs: Mapping[str, Experiment], name: str, pair: tuple[str, str]
+) -> None:
+    assert_equal(results, runs[name], name, pair, TOLERANCES["float64"])
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids="/".join)
+def test_float32_agrees_on_real_images(
+    results: Results, runs: Mapping[str, Experiment], pair: tuple[str, str]
+) -> None:
+    assert_equal(results, runs[DIGITS], DIGITS, pair, TOLERANCES["float32"])
+
+
+@pytest.fixture(scope="module")
+def exchanged(runs: Mapping[str, Experiment], results: Results, folder: Path) -> Results:
+    """Continue every backend's run, from its checkpoint, in every backend."""
+    del results
+    run = continuing(runs[EXCHANGED])
+    tasks = {
+        source: Task(run, start=saved_checkpoint(folder, source, EXCHANGED)) for source in BACKENDS
+    }
+    second = folder / "exchanged"
+    second.mkdir()
+    return measure(dict.fromkeys(BACKENDS, tasks), second)
+
+
+def continuing(run: Experiment) -> Experiment:
+    return replace(run, first_step=run.steps, steps=3)
+
+
+@pytest.mark.parametrize(("source", "target"), list(permutations(BACKENDS, 2)), ids="-".join)
+def test_any_backend_resumes_the_checkpoint_of_any_other(
+    exchanged: Results,
+    runs: Mapping[str, Experiment],
+    source: str,
+    target: str,
+) -> None:
+    run = runs[EXCHANGED]
+    left, right = (measured(exchanged, backend, source) for backend in (target, source))
+    checks = compare(
+        left, right, (target, source), run.graph, run.loaded.spec, TOLERANCES["float64"]
+    )
+    assert [check for check in checks if not check.passed] == []
