@@ -16,9 +16,8 @@ from ranspec.ir.dimension import (
     dimension,
     substitute,
 )
-from ranspec.ir.operation import Operation, Padding, Shape, ShapeError, Sizes
+from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, ShapeError, Sizes
 from ranspec.ir.operations.pooling import PoolPadding
-from ranspec.ir.operations.resize import Interpolation
 from ranspec.ir.trace import Call, CallNode, Node, OperationNode, Trace
 
 

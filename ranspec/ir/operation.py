@@ -96,4 +96,4 @@ class Operation:
 Padding = tuple[tuple[int, int], tuple[int, int]]
 """((top, bottom), (left, right))."""
 
-PoolKind = Literal["max", "average"]
+Interpolation = Literal["bilinear", "nearest"]

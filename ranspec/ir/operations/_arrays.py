@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from ranspec.ir.operation import Array, Padding
-    from ranspec.ir.operations.resize import Interpolation
+    from ranspec.ir.operation import Array, Interpolation, Padding
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ranspec.ir.operation import Operation, Shape, Sizes
+from ranspec.ir.operation import Interpolation, Operation, Shape, Sizes
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
-
-Interpolation = Literal["bilinear", "nearest"]
 
 
 @dataclass(frozen=True, eq=False)
