@@ -29,6 +29,7 @@ class Task:
     run: Experiment
     files: Mapping[str, str] | None = None
     start: Path | None = None
+    layers: bool = False
 
 
 def measure(
@@ -73,6 +74,7 @@ def _measure(
             loaded,
             files=task.files or render_files(task.run.loaded, loaded),
             start=task.start,
+            layers=task.layers,
         )
         for name, task in tasks.items()
     ]
