@@ -49,11 +49,6 @@ def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = Non
 def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Graph:
     """Trace a spec's network; raises `BuildError`, without a position, where it cannot be built."""
     height, width = input_size or (spec.input.height, spec.input.width)
-    settings = NetworkSettings(
-        epsilon=spec.batch_norm.epsilon,
-        momentum=spec.batch_norm.momentum,
-        same_padding=spec.padding == "same",
-    )
     call = network(
         classes=spec.classes,
         class_name=class_name(spec.name),
@@ -64,8 +59,17 @@ def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Grap
         attention=spec.attention,
         head_settings=spec.head,
     )
-    root = Tracer(settings).trace(call, [(height, width, spec.input.channels)])
+    root = Tracer(network_settings(spec)).trace(call, [(height, width, spec.input.channels)])
     return Graph(spec.name, root)
+
+
+def network_settings(spec: Spec) -> NetworkSettings:
+    """Return what holds for every layer of a spec's network."""
+    return NetworkSettings(
+        epsilon=spec.batch_norm.epsilon,
+        momentum=spec.batch_norm.momentum,
+        same_padding=spec.padding == "same",
+    )
 
 
 def class_name(name: str) -> str:

@@ -7,7 +7,7 @@ of everything, two for each MAC. Both are for one image, forward.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
@@ -15,6 +15,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, Literal
 
 from ranspec.analysis.depth import trunk_depth
+from ranspec.analysis.figures import Figure, explained, relative_difference
 from ranspec.analysis.memory import activation_bytes
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.operation import Operation, Sizes
@@ -63,6 +64,8 @@ class Paper:
 
     parameters: float | None
     macs: float | None
+    macs_input: tuple[int, ...]
+    """Height and width of the images for which `macs` is printed."""
     source: str
     comment: str | None
 
@@ -100,23 +103,25 @@ class Count:
 
     @property
     def relative_differences(self) -> dict[str, float | None]:
-        """Return (ours - printed) / printed for each figure that the source prints."""
-        printed = self.paper or Paper(None, None, "", None)
+        """Return (ours - printed) / printed for each figure that the source prints.
+
+        None for MACs that are printed for images of another size.
+        """
+        if self.paper is None:
+            return {"parameters": None, "macs": None}
+        same_input = self.paper.macs_input == self.graph.input[:2]
         return {
-            "parameters": _relative(self.cost.parameters, printed.parameters),
-            "macs": _relative(self.cost.macs, printed.macs),
+            "parameters": _relative(self.cost.parameters, self.paper.parameters),
+            "macs": _relative(self.cost.macs, self.paper.macs) if same_input else None,
         }
 
     @property
     def explanation(self) -> str | None:
         """Say why the source's figure differs, where the way to count explains it."""
         printed = self.paper.parameters if self.paper else None
-        if printed is None or _rounds_to(self.cost.parameters, printed):
+        if printed is None or (figure := Figure.of(printed)).agrees(self.cost.parameters):
             return None
-        everything = self.cost.parameters + self.cost.statistics
-        if not _rounds_to(everything, printed):
-            return None
-        return f"with batch-norm statistics {everything:,}, which rounds to it"
+        return explained(figure, self.cost.parameters, self.cost.statistics)
 
     @cached_property
     def receptive_fields(self) -> tuple[StageField, ...]:
@@ -155,6 +160,7 @@ class Count:
             and {
                 "parameters": self.paper.parameters,
                 "macs": self.paper.macs,
+                "macs_input": list(self.paper.macs_input),
                 "source": self.paper.source,
                 "comment": self.paper.comment,
                 "relative_differences": self.relative_differences,
@@ -169,10 +175,12 @@ def count(graph: Graph, spec: Spec | None = None) -> Count:
     if spec and spec.paper:
         printed = spec.paper
         source = printed.source or spec.source
-        paper = Paper(printed.parameters, printed.macs, source, printed.comment)
+        size = printed.macs_input
+        image = (size, size) if size else (spec.input.height, spec.input.width)
+        paper = Paper(printed.parameters, printed.macs, image, source, printed.comment)
     return Count(
         graph=graph,
-        cost=_costs(graph.root)[graph.root],
+        cost=block_costs(graph.root)[graph.root],
         trunk_depth=trunk_depth(graph),
         activation_bytes=activation_bytes(graph),
         paper=paper,
@@ -204,10 +212,12 @@ def operation_cost(operation: Operation, inputs: Sequence[Sizes], output: Sizes)
     )
 
 
-def _costs(root: Trace) -> Mapping[Trace, Cost]:
-    """Return the cost of every distinct block."""
-    costs: dict[Trace, Cost] = {}
+def block_costs(root: Trace, known: dict[Trace, Cost] | None = None) -> dict[Trace, Cost]:
+    """Return the cost of a block and of every distinct one within, added to those known."""
+    costs = {} if known is None else known
     for trace in unique_traces(root):
+        if trace in costs:
+            continue
         total = Cost()
         for node in trace.nodes:
             if isinstance(node, CallNode):
@@ -233,7 +243,7 @@ def _layers(graph: Graph) -> list[Row]:
 
 
 def _blocks(graph: Graph) -> list[Row]:
-    costs = _costs(graph.root)
+    costs = block_costs(graph.root)
     rows = []
     for node in graph.root.nodes:
         if isinstance(node, CallNode):
@@ -261,13 +271,7 @@ def _stages(graph: Graph) -> list[Row]:
 
 
 def _relative(ours: int, printed: float | None) -> float | None:
-    return None if printed is None else (ours - printed) / printed
-
-
-def _rounds_to(value: int, printed: float) -> bool:
-    """Tell whether a value, rounded to as many digits as are printed, is the printed one."""
-    digits = len(str(round(printed)).rstrip("0"))
-    return float(f"{value:.{digits - 1}e}") == printed
+    return None if printed is None else relative_difference(ours, printed)
 
 
 def _field(field: Field) -> dict[str, list[int]]:

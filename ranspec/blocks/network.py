@@ -29,11 +29,36 @@ def network(
 ) -> Value:
     """A network of stages."""
     b.variant(class_name, description)
-    x = b.call("stem", make_stem(stem), x)
-    for name, stage in stages:
-        x = b.sequence(name, _stage(stage, stage.unit or unit, stage.attention or attention), x)
-    structure = dict(head_settings)
-    return b.call("head", head(classes=classes, **structure), x)
+    for name, calls in network_parts(
+        classes=classes,
+        stem=stem,
+        stages=stages,
+        unit=unit,
+        attention=attention,
+        head_settings=head_settings,
+    ):
+        x = b.sequence(name, calls, x)
+    return x
+
+
+def network_parts(
+    *,
+    classes: Dimension | int,
+    stem: Stem,
+    stages: tuple[tuple[str, Stage], ...],
+    unit: Unit,
+    attention: Attention,
+    head_settings: Head,
+) -> list[tuple[str, list[BlockCall]]]:
+    """List the stem, the stages and the head, each a row of blocks."""
+    return [
+        ("stem", [make_stem(stem)]),
+        *(
+            (name, _stage(stage, stage.unit or unit, stage.attention or attention))
+            for name, stage in stages
+        ),
+        ("head", [head(classes=classes, **dict(head_settings))]),
+    ]
 
 
 def _stage(stage: Stage, unit: Unit, attention: Attention) -> list[BlockCall]:

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 from ranspec.cli.build import build
 from ranspec.cli.check import check
 from ranspec.cli.count import count
+from ranspec.cli.explain import explain as explain_figures
 from ranspec.cli.init import init
 from ranspec.cli.list import list_names
 from ranspec.cli.output import examples, message
@@ -120,8 +121,17 @@ app.command(
         "ranspec count attention56_imagenet --by block --input 320x320",
         "ranspec count attention56_imagenet --convention caffe --convention fvcore",
         "ranspec count attention56_cifar --format json",
+        "ranspec count --paper --format markdown",
     )
 )(count)
+app.command(
+    "explain",
+    epilog=examples(
+        "ranspec explain attention452_cifar --parameters 8.6M",
+        "ranspec explain attention92_imagenet --parameters 51.3M --macs 10.4G",
+        "ranspec explain attention452_cifar --parameters 8.6M --vary attention.r=[1,2,3]",
+    ),
+)(explain_figures)
 app.command(
     epilog=examples(
         "ranspec show attention92_cifar",

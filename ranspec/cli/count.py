@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ranspec.cli.options import SetOption, SpecsArgument, parse_input
+from ranspec.cli.options import OptionalSpecsArgument, SetOption, parse_input
 from ranspec.cli.output import (
     Column,
     integer,
@@ -48,7 +48,7 @@ ROWS = (
 
 
 def count(
-    specs: SpecsArgument,
+    specs: OptionalSpecsArgument,
     overrides: SetOption,
     conventions: Annotated[
         list[str],
@@ -71,6 +71,13 @@ def count(
         str | None,
         typer.Option("--input", metavar="HxW", help="Count for images of another size."),
     ] = None,
+    paper: Annotated[
+        bool,
+        typer.Option(
+            "--paper",
+            help="Compare with all that the papers print: the given specs, or every known one.",
+        ),
+    ] = False,
     output_format: Annotated[
         Format, typer.Option("--format", help="How to write the result.")
     ] = "table",
@@ -81,6 +88,14 @@ def count(
     multiply-accumulate of a convolution or linear layer; FLOPs are floating-point operations of
     everything, 2 for each MAC. Costs are for one image, forward.
     """
+    if paper:
+        from ranspec.cli.ledger import write_ledger
+
+        if conventions or by or input_size:
+            raise typer.BadParameter("--paper goes without --convention, --by and --input")
+        return write_ledger(specs, overrides, output_format)
+    if not specs:
+        raise typer.BadParameter("name a spec, or give --paper for all", param_hint="SPEC")
     size = parse_input(input_size) if input_size else None
     names = _conventions(conventions)
     counted = [_count(name, overrides, size) for name in specs]
@@ -247,6 +262,9 @@ def _facts(item: Count) -> list[str]:
                 f"the paper prints {scaled(printed)} {title}; here {scaled(ours)}, "
                 f"{percent(difference)}{explained}"
             )
+        elif printed is not None:
+            image = shape(paper.macs_input)
+            lines.append(f"the paper prints {scaled(printed)} {title}, for images of {image}")
     return lines + ([paper.comment] if paper.comment else [])
 
 

@@ -54,6 +54,16 @@ SpecsArgument = Annotated[
     list[str],
     typer.Argument(metavar="SPEC", help=_SPEC_HELP, autocompletion=complete_spec),
 ]
+OptionalSpecsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="[SPEC]...",
+        help=_SPEC_HELP,
+        default_factory=list,
+        show_default=False,
+        autocompletion=complete_spec,
+    ),
+]
 SetOption = Annotated[
     list[str],
     typer.Option(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property, reduce
 from typing import Any
 
-from ranspec.spec.errors import Origin, Problem, SpecError, did_you_mean
+from ranspec.spec.errors import Origin, Problem, SpecError, did_you_mean, show
 from ranspec.spec.families import merge
 from ranspec.spec.model import Spec
+from ranspec.spec.overrides import parse_override
 from ranspec.spec.validation import validate
 from ranspec.spec.yaml_source import Node
 
@@ -59,6 +60,19 @@ class Readings:
         except SpecError as error:
             return "; ".join(_relative(problem, key) for problem in error.problems)
         return None
+
+
+def parse_alternative(text: str) -> tuple[str, tuple[Any, ...]]:
+    """Read `key.path=[value, ...]`; raise SpecError for other text."""
+    key, _, _ = text.partition("=")
+    key = ".".join(part.strip() for part in key.split("."))
+    value = parse_override(text).plain()
+    for name in key.split("."):
+        value = value[name]
+    if not isinstance(value, tuple) or not value:
+        problem = Problem.at(_CHANGED, (key,), f"found {show(value)}, expected a list of values")
+        raise SpecError([problem])
+    return key, value
 
 
 def checked_alternatives(
