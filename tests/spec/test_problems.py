@@ -40,10 +40,10 @@ def problems(source: str | Path, *overrides: str) -> list[str]:
         ("attention: {mask: {align_corners: yes}}", "14:35: attention.mask.align_corners: "
          "found 'yes' (a string), expected true or false"),
         ("attention: {mask: {kind: local_convolution, pool: {}}}", "14:45: attention.mask.pool: "
-         "unknown key; the keys here are kind, units, head_normalization, head_bias"),
+         "unknown key; the keys here are kind, units, "
+         "head_convolutions, head_normalization, head_bias"),
         ("attention: {mask: {encoder_decoder: 1}}", "14:20: attention.mask.encoder_decoder: "
-         "unknown key; the keys here are kind, pool, interpolation, align_corners, bottom_units, "
-         "up_units, skip_units, head_normalization, head_bias"),
+         "unknown key; did you mean decoder?"),
         ("head: {hidden: [64, x]}", "14:21: head.hidden.1: found 'x' (a string), "
          "expected an integer"),
         ("head: {hidden: 64}", "14:16: head.hidden: found 64 (an integer), expected a list"),
