@@ -18,6 +18,9 @@ HEALTHY = tiny(
     "stages.stage2={channels: 16, stride: 2, modules: 1, mask_depth: 1}",
 )
 
+SPECIMENS: Mapping[str, Network] = {"torch": HEALTHY, "jax": tiny(), "tensorflow": tiny()}
+"""The network each backend's faults are planted in: small where compiling takes long."""
+
 TRAINING, LOSS = "logits, training", "loss"
 GRADIENTS, ONE_STEP = "gradients", "statistics, one step"
 LOSSES = "losses, all steps"
@@ -43,7 +46,7 @@ class Fault:
 
 def files_with(fault: Fault, run: Experiment, backend: str) -> dict[str, str]:
     """Return the code a backend writes, with the fault in it."""
-    wrong = Network((*HEALTHY.changes, *fault.changes)).load()
+    wrong = Network((*SPECIMENS[backend].changes, *fault.changes)).load()
     loaded = without_dropout(wrong) if fault.changes else run.loaded
     files = render_files(loaded, load_backend(backend))
     for edit in fault.edits:

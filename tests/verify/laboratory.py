@@ -56,7 +56,7 @@ def saved_checkpoint(folder: Path, backend: str, name: str) -> Path:
 def digit_batches(count: int, size: int) -> Batches:
     """Return batches of real images, normalised as training does."""
     training, _ = load_dataset("digits", None, height=8, width=8, channels=1, classes=10)
-    mean, scale = statistics(training.images, "channel_mean_std")
+    mean, scale = statistics(training.images, "pixel_mean")
     images = ((training.images[: count * size] / 255 - mean) * scale).transpose(0, 3, 1, 2)
     labels = training.labels[: count * size]
     return Batches(images.reshape(count, size, 1, 8, 8), labels.reshape(count, size))
