@@ -1,0 +1,195 @@
+"""Image datasets in memory: scikit-learn's digits, folders of images, synthetic images."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+MODES = {1: "L", 3: "RGB"}
+DIGITS_TRAIN = 1437
+
+
+class DataError(Exception):
+    """A dataset cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Images, uint8 [N, H, W, C], with labels, int64 [N], and the classes' names."""
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def check_batch_size(self, batch_size: int) -> None:
+        """Raise DataError if there are fewer images than a batch has."""
+        if batch_size > len(self):
+            raise DataError(f"a batch of {batch_size} images, but only {len(self)} to train on")
+
+
+def load_dataset(
+    data: str, data_dir: Path | None, *, height: int, width: int, channels: int, classes: int
+) -> tuple[Dataset, Dataset]:
+    """Return the training and the test set; raise DataError for what cannot be used.
+
+    Images come from `data_dir` (`train/<class>/*` and `test/<class>/*` or `val/<class>/*`) if
+    given; else `digits` are scikit-learn's handwritten digits.
+    """
+    if data_dir is not None:
+        train = load_folder(_split(data_dir, ("train",)), height, width, channels)
+        test = load_folder(_split(data_dir, ("test", "val")), height, width, channels)
+    elif data == "digits":
+        train, test = load_digits(height, width, channels)
+    else:
+        raise DataError(
+            f"{data} is not bundled: pass --data-dir DIR with images in DIR/train/<class>/ "
+            "and DIR/test/<class>/"
+        )
+    if train.classes != test.classes:
+        difference = sorted(set(train.classes) ^ set(test.classes))
+        raise DataError(f"class {difference[0]!r} is in one of train and test only")
+    if len(train.classes) != classes:
+        raise DataError(f"{len(train.classes)} classes found, the network has {classes}")
+    return train, test
+
+
+def load_folder(folder: Path, height: int, width: int, channels: int) -> Dataset:
+    """Read `<class>/*`, sorted; other sizes are cropped to the aspect ratio and resized."""
+    if channels not in MODES:
+        raise DataError(f"image files have 1 or 3 channels, the network takes {channels}")
+    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+    files = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).rglob("*"))
+        if path.suffix.lower() in SUFFIXES
+    ]
+    if not files:
+        raise DataError(f"{folder}: no images in folders, one for each class")
+    shape = (len(files), height, width, channels)
+    _check_memory(folder, shape)
+    images = np.empty(shape, dtype=np.uint8)
+    with ThreadPoolExecutor() as pool:
+        read = pool.map(lambda file: read_image(file[0], height, width, channels), files)
+        for index, image in enumerate(read):
+            images[index] = image
+    return Dataset(images, np.array([label for _, label in files], dtype=np.int64), classes)
+
+
+def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    """Return one image file as uint8 [H, W, C]."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return _fit(image, height, width, channels)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path}: not a readable image ({error})") from None
+
+
+def load_digits(height: int, width: int, channels: int) -> tuple[Dataset, Dataset]:
+    """Return scikit-learn's 1,797 digits (8x8), 1,437 to train and 360 to test.
+
+    The split is fixed and stratified: of each digit the same share is held out.
+    """
+    import sklearn.datasets  # type: ignore[import-untyped]
+    from PIL import Image
+
+    digits = sklearn.datasets.load_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    if pixels.shape[1:] == (height, width):
+        images = np.repeat(pixels[..., None], channels, axis=3)
+    elif channels in MODES:
+        images = np.stack([_fit(Image.fromarray(p), height, width, channels) for p in pixels])
+    else:
+        raise DataError(f"digits have 1 or 3 channels, the network takes {channels}")
+    labels = digits.target.astype(np.int64)
+    shuffled = np.argsort(np.random.Philox(key=0).random_raw(len(labels)), kind="stable")
+    shares = np.empty(len(labels))
+    for label in range(10):
+        members = shuffled[labels[shuffled] == label]
+        shares[members] = (np.arange(len(members)) + 0.5) / len(members)
+    chosen = np.argsort(shares, kind="stable")
+    names = tuple(map(str, range(10)))
+    train, test = np.sort(chosen[:DIGITS_TRAIN]), np.sort(chosen[DIGITS_TRAIN:])
+    return (
+        Dataset(images[train], labels[train], names),
+        Dataset(images[test], labels[test], names),
+    )
+
+
+def synthetic(
+    size: int, *, classes: int, height: int, width: int, channels: int, seed: int = 0
+) -> Dataset:
+    """Return noise around one random image per class: quick to make, and can be learnt."""
+    generator = np.random.Generator(np.random.Philox(key=seed))
+    labels = np.arange(size, dtype=np.int64) % classes
+    centres = generator.integers(64, 192, (classes, height, width, channels))
+    noise = generator.integers(-64, 64, (size, height, width, channels))
+    images = (centres[labels] + noise).astype(np.uint8)
+    return Dataset(images, labels, tuple(f"class{label}" for label in range(classes)))
+
+
+def statistics(
+    images: NDArray[np.uint8], normalization: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (mean, scale), broadcastable to [H, W, C], of images scaled to [0, 1].
+
+    Networks take (image / 255 - mean) * scale.
+    """
+    channels = images.shape[3]
+    zeros, ones = np.zeros((1, 1, channels)), np.ones((1, 1, channels))
+    if normalization == "unit":
+        return zeros, ones
+    if normalization == "pixel_mean":
+        return images.mean(axis=0, dtype=np.float64) / 255, ones
+    if normalization != "channel_mean_std":
+        raise ValueError(f"unknown normalization {normalization!r}")
+    counts = np.stack(
+        [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)]
+    )
+    values = np.arange(256) / 255
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    mean = shares @ values
+    variance = (shares * (values - mean[:, None]) ** 2).sum(axis=1)
+    deviation = np.sqrt(np.where(variance > 0, variance, 1.0))
+    return mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape)
+
+
+def _fit(image: object, height: int, width: int, channels: int) -> NDArray[np.uint8]:
+    from PIL import Image, ImageOps
+
+    assert isinstance(image, Image.Image)
+    converted = image.convert(MODES[channels])
+    if converted.size != (width, height):
+        converted = ImageOps.fit(converted, (width, height), Image.Resampling.BILINEAR)
+    return np.asarray(converted, dtype=np.uint8).reshape(height, width, channels)
+
+
+def _split(data_dir: Path, names: Sequence[str]) -> Path:
+    for name in names:
+        if (data_dir / name).is_dir():
+            return data_dir / name
+    raise DataError(f"{data_dir}: no folder {' or '.join(names)}")
+
+
+def _check_memory(folder: Path, shape: tuple[int, ...]) -> None:
+    if not hasattr(os, "sysconf"):
+        return
+    needed = int(np.prod(shape))
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > 0.8 * present:
+        raise DataError(
+            f"{folder}: {shape[0]} images take {needed / 1e9:.1f} GB in memory, "
+            f"this machine has {present / 1e9:.1f} GB"
+        )

@@ -1,0 +1,56 @@
+"""A log of metrics as JSON lines, and a progress bar."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class MetricsLog:
+    """Append records to a JSON-lines file, each with the number of steps taken as `step`.
+
+    A run that starts at a later step keeps the records up to it and drops those after it.
+    """
+
+    def __init__(self, path: Path, start: int = 0):
+        self.path = path
+        kept = [line for line in _lines(path) if _step(line) <= start] if start else []
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("".join(kept), encoding="utf-8")
+
+    def write(self, *, step: int, **values: float) -> None:
+        """Append one record."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, **values}) + "\n")
+
+
+def progress_bar(total: int, start: int = 0) -> tqdm[NoReturn]:
+    """Return a tqdm bar over training steps, silent unless stderr is a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        initial=start,
+        unit="step",
+        dynamic_ncols=True,
+        disable=not sys.stderr.isatty(),
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.is_file():
+        return []
+    return path.read_text(encoding="utf-8").splitlines(keepends=True)
+
+
+def _step(line: str) -> float:
+    """Return a record's step; infinity for a line that an interrupted run left broken."""
+    try:
+        return float(json.loads(line)["step"])
+    except (ValueError, KeyError, TypeError):
+        return float("inf")
