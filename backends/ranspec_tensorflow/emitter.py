@@ -66,7 +66,7 @@ def resize(op: ops.Resize, x: Code, like: Code) -> Code:
 
 
 def sequence(blocks: Sequence[Code]) -> Code:
-    return Call(Name("keras.Sequential"), (Items(tuple(blocks)),))
+    return Call(Name("Sequence"), tuple(blocks))
 
 
 def _padding(padding: Padding) -> Literal:
@@ -119,6 +119,7 @@ BACKEND = Backend(
     layers_module=(
         "BatchNorm",
         "Conv2D",
+        "Sequence",
         "SpatialAffine",
         "average_pool_ceil",
         "channel_normalize",

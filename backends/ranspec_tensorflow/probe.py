@@ -87,8 +87,9 @@ class TensorFlowSession:
         return state
 
     def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
-        paths = {id(layer): path for path, layer in _leaves(self.model, "") if layer.weights}
-        types = {type(layer) for _, layer in _leaves(self.model, "") if layer.weights}
+        leaves = dict(self._leaves(self.model, ""))
+        paths = {id(layer): path for path, layer in leaves.items() if layer.weights}
+        types = {type(layer) for layer in leaves.values() if layer.weights}
         outputs: dict[str, Array] = {}
 
         def record(layer: Any, output: Any) -> None:
@@ -97,6 +98,14 @@ class TensorFlowSession:
         with recorded(types, record):
             self.model(_maps(images), training=training)
         return outputs
+
+    def _leaves(self, layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+        """Yield the layers without layers of their own, with their canonical paths."""
+        children = self.code.weights.children(layer)
+        for name, child in children.items():
+            yield from self._leaves(child, f"{prefix}{name}.")
+        if not children:
+            yield prefix.removesuffix("."), layer
 
     def _run(self, images: Array, labels: Array, learning_rate: float) -> Any:
         rate = tf.constant(learning_rate, self.dtype)
@@ -130,22 +139,6 @@ def recorded(types: set[type[Any]], record: Callable[[Any, Any], None]) -> Itera
     finally:
         for kind, original in originals.items():
             kind.call = original
-
-
-def _leaves(layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-    """Yield the layers without layers of their own, with their canonical paths."""
-    if isinstance(layer, keras.Sequential):
-        children = {str(position): child for position, child in enumerate(layer.layers)}
-    else:
-        children = {
-            name: value
-            for name, value in vars(layer).items()
-            if isinstance(value, keras.Layer) and not name.startswith("_")
-        }
-    for name, child in children.items():
-        yield from _leaves(child, f"{prefix}{name}.")
-    if not children:
-        yield prefix.removesuffix("."), layer
 
 
 def _maps(images: Array) -> Any:
