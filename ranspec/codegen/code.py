@@ -208,24 +208,17 @@ def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int, suffix: str =
     if len(line) <= LINE_LENGTH or not isinstance(piece, Call | Items | Repeated):
         return [line]
     match piece:
-        case Repeated() as repeated:
-            opening, closing = "*(", ")"
-        case Items((Repeated() as repeated,), "[]"):
-            opening, closing = "[", "]"
-        case _:
-            repeated = None
-    if repeated:
-        item = lay_out("", repeated.item, name_of, indent + 4)
-        loop = f"{space}    for _ in range({repeated.count})"
-        return [f"{space}{prefix}{opening}", *item, loop, f"{space}{closing}{suffix}"]
-    if isinstance(piece, Call):
-        opening = f"{_wrapped(piece.function, _ATOM, name_of)}("
-        closing = f"){suffix}"
-        parts: list[tuple[str, Code]] = [("", argument) for argument in piece.arguments]
-        parts += [(f"{name}=", value) for name, value in piece.keywords]
-    else:
-        opening, closing = piece.brackets[0], f"{piece.brackets[1]}{suffix}"
-        parts = [("", item) for item in piece.items]
+        case Repeated(item, count):
+            return _lay_out_loop(f"{prefix}*(", item, count, f"){suffix}", name_of, indent)
+        case Items((Repeated(item, count),), "[]"):
+            return _lay_out_loop(f"{prefix}[", item, count, f"]{suffix}", name_of, indent)
+        case Items(items, brackets):
+            opening, closing = brackets[0], f"{brackets[1]}{suffix}"
+            parts: list[tuple[str, Code]] = [("", item) for item in items]
+        case Call(function, arguments, keywords):
+            opening, closing = f"{_wrapped(function, _ATOM, name_of)}(", f"){suffix}"
+            parts = [("", argument) for argument in arguments]
+            parts += [(f"{name}=", value) for name, value in keywords]
     inner = " " * (indent + 4)
     joined = inner + ", ".join(f"{label}{render(part, name_of)}" for label, part in parts)
     if len(joined) <= LINE_LENGTH and isinstance(piece, Call):
@@ -234,6 +227,14 @@ def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int, suffix: str =
     for label, part in parts:
         lines += lay_out(label, part, name_of, indent + 4, ",")
     return [*lines, f"{space}{closing}"]
+
+
+def _lay_out_loop(
+    opening: str, item: Code, count: int, closing: str, name_of: Namer, indent: int
+) -> list[str]:
+    space = " " * indent
+    lines = lay_out("", item, name_of, indent + 4)
+    return [f"{space}{opening}", *lines, f"{space}    for _ in range({count})", f"{space}{closing}"]
 
 
 def expressions(piece: Code) -> Iterator[Expression]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from layers import BatchNorm, Conv2D, max_pool_ceil, resize_bilinear
+from layers import BatchNorm, Block, Conv2D, Sequence, max_pool_ceil, resize_bilinear
 
 
-class Stem(keras.Layer):
+class Stem(Block):
     """The first convolution and what prepares its output for the first stage."""
 
     def __init__(self, channels: int) -> None:
@@ -23,7 +23,7 @@ class Stem(keras.Layer):
         return max_pool_ceil(x, 3, strides=2)
 
 
-class ProjectionBottleneck(keras.Layer):
+class ProjectionBottleneck(Block):
     """Pre-activation bottleneck whose shortcut projects the activated input."""
 
     def __init__(self, channels: int, stride: int) -> None:
@@ -45,7 +45,7 @@ class ProjectionBottleneck(keras.Layer):
         return self.shortcut(activated) + y
 
 
-class PreactivationBottleneck(keras.Layer):
+class PreactivationBottleneck(Block):
     """Pre-activation bottleneck unit with identity shortcut (He et al., 2016)."""
 
     def __init__(self, channels: int) -> None:
@@ -65,7 +65,7 @@ class PreactivationBottleneck(keras.Layer):
         return x + y
 
 
-class SoftMaskDepth3(keras.Layer):
+class SoftMaskDepth3(Block):
     """Soft mask branch that pools 3 times."""
 
     def __init__(self, channels: int) -> None:
@@ -98,15 +98,13 @@ class SoftMaskDepth3(keras.Layer):
         return tf.sigmoid(y)
 
 
-class AttentionModuleDepth3(keras.Layer):
+class AttentionModuleDepth3(Block):
     """Attention module, (1 + mask) * trunk, with a mask of depth 3."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.before = PreactivationBottleneck(channels)
-        self.trunk = keras.Sequential(
-            [PreactivationBottleneck(channels), PreactivationBottleneck(channels)]
-        )
+        self.trunk = Sequence(PreactivationBottleneck(channels), PreactivationBottleneck(channels))
         self.mask = SoftMaskDepth3(channels)
         self.after = PreactivationBottleneck(channels)
 
@@ -117,7 +115,7 @@ class AttentionModuleDepth3(keras.Layer):
         return self.after((1 + mask) * trunk)
 
 
-class SoftMaskDepth2(keras.Layer):
+class SoftMaskDepth2(Block):
     """Soft mask branch that pools twice."""
 
     def __init__(self, channels: int) -> None:
@@ -144,15 +142,13 @@ class SoftMaskDepth2(keras.Layer):
         return tf.sigmoid(y)
 
 
-class AttentionModuleDepth2(keras.Layer):
+class AttentionModuleDepth2(Block):
     """Attention module, (1 + mask) * trunk, with a mask of depth 2."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.before = PreactivationBottleneck(channels)
-        self.trunk = keras.Sequential(
-            [PreactivationBottleneck(channels), PreactivationBottleneck(channels)]
-        )
+        self.trunk = Sequence(PreactivationBottleneck(channels), PreactivationBottleneck(channels))
         self.mask = SoftMaskDepth2(channels)
         self.after = PreactivationBottleneck(channels)
 
@@ -163,7 +159,7 @@ class AttentionModuleDepth2(keras.Layer):
         return self.after((1 + mask) * trunk)
 
 
-class SoftMaskDepth1(keras.Layer):
+class SoftMaskDepth1(Block):
     """Soft mask branch that pools once."""
 
     def __init__(self, channels: int) -> None:
@@ -184,15 +180,13 @@ class SoftMaskDepth1(keras.Layer):
         return tf.sigmoid(y)
 
 
-class AttentionModuleDepth1(keras.Layer):
+class AttentionModuleDepth1(Block):
     """Attention module, (1 + mask) * trunk, with a mask of depth 1."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.before = PreactivationBottleneck(channels)
-        self.trunk = keras.Sequential(
-            [PreactivationBottleneck(channels), PreactivationBottleneck(channels)]
-        )
+        self.trunk = Sequence(PreactivationBottleneck(channels), PreactivationBottleneck(channels))
         self.mask = SoftMaskDepth1(channels)
         self.after = PreactivationBottleneck(channels)
 
@@ -203,7 +197,7 @@ class AttentionModuleDepth1(keras.Layer):
         return self.after((1 + mask) * trunk)
 
 
-class Head(keras.Layer):
+class Head(Block):
     """Global average pooling and the classifier."""
 
     def __init__(self, classes: int) -> None:
@@ -224,15 +218,13 @@ class Attention56Imagenet(keras.Model):
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         self.stem = Stem(64)
-        self.stage1 = keras.Sequential([ProjectionBottleneck(256, 1), AttentionModuleDepth3(256)])
-        self.stage2 = keras.Sequential([ProjectionBottleneck(512, 2), AttentionModuleDepth2(512)])
-        self.stage3 = keras.Sequential([ProjectionBottleneck(1024, 2), AttentionModuleDepth1(1024)])
-        self.tail = keras.Sequential(
-            [
-                ProjectionBottleneck(2048, 2),
-                PreactivationBottleneck(2048),
-                PreactivationBottleneck(2048),
-            ],
+        self.stage1 = Sequence(ProjectionBottleneck(256, 1), AttentionModuleDepth3(256))
+        self.stage2 = Sequence(ProjectionBottleneck(512, 2), AttentionModuleDepth2(512))
+        self.stage3 = Sequence(ProjectionBottleneck(1024, 2), AttentionModuleDepth1(1024))
+        self.tail = Sequence(
+            ProjectionBottleneck(2048, 2),
+            PreactivationBottleneck(2048),
+            PreactivationBottleneck(2048),
         )
         self.head = Head(classes)
         self(keras.Input((224, 224, 3)))

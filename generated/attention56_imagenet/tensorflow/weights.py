@@ -73,6 +73,18 @@ def shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     return {name: _shape(name, variable) for name, variable in _variables(model).items()}
 
 
+def children(layer: keras.Layer) -> dict[str, keras.Layer]:
+    """Return the layers that a layer is made of, by canonical name; those of a row by position."""
+    row = vars(layer).get("row")
+    if isinstance(row, list):
+        return {str(position): child for position, child in enumerate(row)}
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, keras.Layer) and not name.startswith("_")
+    }
+
+
 def _shape(name: str, variable: keras.Variable) -> tuple[int, ...]:
     return tuple(variable.shape[axis] for axis in _axes(name, variable.ndim))
 
@@ -96,22 +108,12 @@ def _slots(
 
 def _walk(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Variable]]:
     """Yield every variable below a layer with its canonical name."""
-    children = _children(layer)
-    for name, child in children.items():
+    parts = children(layer)
+    for name, child in parts.items():
         yield from _walk(child, f"{prefix}{name}.")
-    if not children:
+    if not parts:
         for variable in layer.weights:
             yield prefix + NAMES.get(variable.name, variable.name), variable
-
-
-def _children(layer: keras.Layer) -> dict[str, keras.Layer]:
-    if isinstance(layer, keras.Sequential):
-        return {str(position): child for position, child in enumerate(layer.layers)}
-    return {
-        name: value
-        for name, value in vars(layer).items()
-        if isinstance(value, keras.Layer) and not name.startswith("_")
-    }
 
 
 def _axes(name: str, rank: int) -> tuple[int, ...]:

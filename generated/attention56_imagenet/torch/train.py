@@ -66,7 +66,7 @@ class Settings:
     flip: Annotated[bool, "flip images at random, left to right"] = True
     evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
     log_every: Annotated[Positive, "steps between lines of metrics"] = 100
-    device: Annotated[Literal["auto", "cpu", "cuda"], "where to train"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
     precision: Annotated[Literal["float32", "bfloat16"], "of convolutions"] = "float32"
     compile: Annotated[bool, "compile the network with torch.compile"] = False
 
@@ -207,13 +207,16 @@ def save_checkpoint(
     checkpoint.save(path, weights.state(model, optimizer), manifest)
 
 
-def choose_device(name: str) -> torch.device:
-    """Return the device asked for; `auto` is the GPU if there is one."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name == "cuda" and not torch.cuda.is_available():
-        fail("--device cuda: PyTorch finds no GPU")
-    return torch.device(name)
+def configure(settings: Settings) -> torch.device:
+    """Make PyTorch use the precision asked for; return the device, `auto` a GPU if there is one."""
+    if settings.precision == "float32":
+        # A GPU's convolutions would round to 10 bits of mantissa.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+    found = torch.cuda.is_available()
+    if settings.device == "gpu" and not found:
+        fail("--device gpu: PyTorch finds no GPU")
+    return torch.device("cuda" if found and settings.device != "cpu" else "cpu")
 
 
 def train(
@@ -263,7 +266,7 @@ def main(settings: Settings) -> None:
     """Train, or only evaluate, and say where the results lie."""
     if settings.evaluate and not (settings.weights or settings.resume):
         fail("--evaluate needs --weights or --resume")
-    device = choose_device(settings.device)
+    device = configure(settings)
     training_set, test_set = load_dataset(
         DATA, settings.data_dir, height=HEIGHT, width=WIDTH, channels=CHANNELS, classes=CLASSES
     )

@@ -12,6 +12,29 @@ Margins = tuple[tuple[int, int], tuple[int, int]]
 NO_MARGINS: Margins = ((0, 0), (0, 0))
 
 
+class Block(keras.Layer):
+    """A layer made of others, each of which is built when it is first called.
+
+    Keras would otherwise run every block once more to build it, and its parts within it again.
+    """
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.built = True
+
+
+class Sequence(Block):
+    """Layers in a row."""
+
+    def __init__(self, *row: keras.Layer) -> None:
+        super().__init__()
+        self.row = list(row)
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        for layer in self.row:
+            x = layer(x)
+        return x
+
+
 class Conv2D(keras.Layer):
     """A convolution with explicit zero padding: ((top, bottom), (left, right)) or short forms.
 
