@@ -14,7 +14,7 @@ class Settings:
     momentum: Annotated[Fraction, "momentum"] = 0.9
     drops: Annotated[tuple[Count, ...], "when"] = (1, 2)
     flip: Annotated[bool, "mirror"] = True
-    device: Annotated[Literal["cpu", "cuda"], "where to run"] = "cpu"
+    device: Annotated[Literal["cpu", "gpu"], "where to run"] = "cpu"
 
 
 def test_defaults_are_the_dataclass_defaults() -> None:
@@ -23,8 +23,8 @@ def test_defaults_are_the_dataclass_defaults() -> None:
 
 def test_every_field_is_an_option() -> None:
     numbers = ["--size", "3", "--momentum", "0", "--drops", "5", "6", "7"]
-    arguments = ["--folder", "a/b", *numbers, "--no-flip", "--device", "cuda"]
-    expected = Settings(Path("a/b"), 3, 0.0, (5, 6, 7), False, "cuda")
+    arguments = ["--folder", "a/b", *numbers, "--no-flip", "--device", "gpu"]
+    expected = Settings(Path("a/b"), 3, 0.0, (5, 6, 7), False, "gpu")
     assert parse_settings(Settings, "", arguments) == expected
     assert parse_settings(Settings, "", ["--drops"]).drops == ()
 
