@@ -66,7 +66,7 @@ def combine(
         case (("+" | "-"), Arithmetic(("+" | "-") as inner, rest, Constant(first)), Constant(then)):
             total = (first if inner == "+" else -first) + (then if operator == "+" else -then)
             return combine("+", rest, Constant(total))
-        case "//", Arithmetic("//", rest, Constant(first)), Constant(then) if first * then > 0:
+        case "//", Arithmetic("//", rest, Constant(first)), Constant(then) if min(first, then) > 0:
             return combine("//", rest, Constant(first * then))
         case _:
             return Arithmetic(operator, left, right)

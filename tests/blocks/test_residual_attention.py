@@ -1,0 +1,97 @@
+"""The blocks have the structure that the paper and its released files describe."""
+
+from __future__ import annotations
+
+import pytest
+
+from ranspec.compile import compile_spec
+from ranspec.ir.graph import Graph
+from ranspec.spec import SpecError, load_spec, packaged_specs
+
+
+def compiled(*overrides: str, spec: str = "attention56_cifar") -> Graph:
+    return compile_spec(load_spec(spec, overrides, search=[packaged_specs()]))
+
+
+def paths(graph: Graph, prefix: str) -> list[str]:
+    return [
+        layer.path.removeprefix(prefix) for layer in graph.layers if layer.path.startswith(prefix)
+    ]
+
+
+def members(graph: Graph, prefix: str) -> list[str]:
+    """Return the distinct first parts of the paths below a block."""
+    return list(dict.fromkeys(path.partition(".")[0] for path in paths(graph, prefix)))
+
+
+def test_a_stage_is_units_then_modules_then_units() -> None:
+    graph = compiled("stages.stage1.modules=2", "stages.stage1.units_after=1")
+    assert members(graph, "stage1.") == ["0", "1", "2", "3"]
+    assert "stage1.1.mask.conv1" in {layer.path for layer in graph.layers}
+
+
+@pytest.mark.parametrize(("depth", "skips"), [(1, 0), (2, 1), (3, 2)])
+def test_a_mask_of_any_depth_returns_to_its_size(depth: int, skips: int) -> None:
+    graph = compiled(f"stages.stage1.mask_depth={depth}")
+    names = members(graph, "stage1.1.mask.")
+    assert sum(name.startswith("resize") for name in names) == depth
+    assert sum(name.startswith("max_pool") for name in names) == depth
+    assert sum(name.startswith("skip") for name in names) == skips
+    sizes = {layer.path: layer.output for layer in graph.layers}
+    assert sizes[f"stage1.1.mask.resize{depth}"] == (32, 32, 64)
+
+
+def test_p_t_and_r_count_units() -> None:
+    graph = compiled("attention.p=2", "attention.t=4", "attention.r=3")
+    module = "stage3.1."
+    assert members(graph, f"{module}before.") == ["0", "1"]
+    assert members(graph, f"{module}trunk.") == ["0", "1", "2", "3"]
+    assert members(graph, f"{module}mask.down1.") == ["0", "1", "2"]
+    assert members(graph, f"{module}after.") == ["0", "1"]
+
+
+def test_naive_learning_multiplies_by_the_mask_alone() -> None:
+    residual, naive = (
+        {layer.operation.label for layer in compiled(f"attention.learning={kind}").layers}
+        for kind in ("residual", "naive")
+    )
+    assert residual - naive == {"add_scalar"}
+
+
+@pytest.mark.parametrize(
+    ("activation", "last"),
+    [("mixed", "sigmoid"), ("channel", "channel_normalize"), ("spatial", "sigmoid")],
+)
+def test_a_mask_ends_in_its_activation(activation: str, last: str) -> None:
+    graph = compiled(f"attention.activation={activation}")
+    labels = [
+        layer.operation.label for layer in graph.layers if layer.path.startswith("stage1.1.mask.")
+    ]
+    assert labels[-1] == last
+    assert ("spatial_normalize" in labels) == (activation == "spatial")
+
+
+def test_a_local_mask_neither_pools_nor_interpolates() -> None:
+    graph = compiled(spec="attention56_localconv_cifar")
+    labels = {layer.operation.label for layer in graph.layers}
+    assert labels.isdisjoint({"max_pool", "resize"})
+
+
+def test_the_activated_input_is_what_a_shortcut_projects() -> None:
+    graph = compiled()
+    assert paths(graph, "stage1.0.")[:3] == ["norm1", "relu1", "shortcut"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("stages.stage1.mask_depth=6", r"stages\.stage1.*a 32x32 map can be pooled 5 times, not 6"),
+        ("stages.stage1.channels=66", r"unit\.reduction.*66 channels are not divisible"),
+        ("parameter_limit=1000", "raise parameter_limit if it is meant"),
+    ],
+)
+def test_impossible_networks_are_told_with_the_setting_at_fault(
+    override: str, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
+        compiled(override)
