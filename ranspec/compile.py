@@ -13,10 +13,10 @@ from ranspec.ir.verifier import verify_graph
 from ranspec.spec import LoadedSpec, Spec, SpecError
 
 _TAKEN = """
-    Adam Annotated Any Array BatchNorm CHANNELS CHECKPOINT CLASSES Callable CheckpointError
-    CompiledStep Conv2D Conv2dPadded Count DATA DataError Dataset DeviceData Draws F Fraction
-    GroupedConv HEIGHT Literal Manifest MetricsLog NETWORK NORMALIZATION NamedTuple Path
-    Positive Rate SGD Settings SpatialAffine Tensor WIDTH
+    Adam Annotated Any Array BatchNorm Block CHANNELS CHECKPOINT CLASSES Callable
+    CheckpointError CompiledStep Conv2D Conv2dPadded Count DATA DataError Dataset DeviceData
+    Draws F Fraction GroupedConv HEIGHT Literal Manifest MetricsLog NETWORK NORMALIZATION
+    NamedTuple Path Positive Rate SGD Sequence Settings SpatialAffine Tensor WIDTH
 """
 TAKEN_CLASS_NAMES = frozenset(_TAKEN.split())
 """Names that generated code uses already; a test collects them."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ranspec import __version__
 from ranspec.codegen.backend import Backend, load_backend
 from ranspec.codegen.classes import ClassText, docstring, write_classes
+from ranspec.codegen.code import LINE_LENGTH
 from ranspec.codegen.training import training_context
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
@@ -140,6 +141,15 @@ def _render_model(
     )
 
 
+def _import_from(names: list[str], module: str) -> str:
+    """Write an import, sorted and wrapped as formatters do."""
+    names = sorted(names)
+    line = f"from {module} import {', '.join(names)}"
+    if len(line) <= LINE_LENGTH:
+        return line
+    return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
+
+
 def _model_description(shared: Mapping[str, Any]) -> str:
     spec, backend = shared["spec"], shared["backend"]
     return f"{spec.name} in {backend.title}: {spec.source.rstrip('.')}."
@@ -166,7 +176,7 @@ def _environment(package: str) -> Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters["markdown"] = _markdown
+    environment.filters |= {"import_from": _import_from, "markdown": _markdown}
     return environment
 
 
