@@ -6,14 +6,24 @@ Decisions are taken here, once for all backends; templates lay them out.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 from ranspec.spec.model import Spec
-from ranspec.spec.training import Adam, ExponentialSchedule, Sgd, StepSchedule, Training
+from ranspec.spec.training import (
+    Adam,
+    Augmentation,
+    ExponentialSchedule,
+    Sgd,
+    StepSchedule,
+    Training,
+)
 
 LINE_LENGTH = 100
 INTEGERS = "tuple[Count, ...]"
+PAIR = "tuple[Rate, Rate]"
+FLIP = "flip images at random, left to right"
 
 RUNTIME_MODULES = (
     "checkpoint.py",
@@ -46,12 +56,17 @@ class TrainingContext:
     deviation: str
     optimizer: str
     schedule: str
-    augmented: bool
+    cropped: bool
+    warped: tuple[str, ...]
+    """The settings of the affine maps, if there are any."""
+    colored: bool
     smoothed: bool
     noisy: bool
     dropout: bool
     bundled: bool
-    sampling: tuple[str, ...]
+    data_functions: tuple[str, ...]
+    augment_functions: tuple[str, ...]
+    sampling_functions: tuple[str, ...]
     settings: tuple[str, ...]
 
 
@@ -60,10 +75,12 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
     if not model_class.isidentifier():
         raise ValueError(f"{model_class!r} is not an identifier")
     recipe = spec.train
-    augmented = recipe.augmentation.pad > 0 or recipe.augmentation.flip
+    augmentation = recipe.augmentation
+    warped = tuple(name for name, _, _ in _geometry(augmentation))
+    cropped = not warped and (augmentation.pad > 0 or augmentation.flip)
+    colored = augmentation.color > 0
     noisy = recipe.clean_labels < 1
     dropout = spec.head.dropout > 0
-    draws = (("crop_and_flip", augmented), ("noisy_labels", noisy), ("step_seed", dropout))
     return TrainingContext(
         name=spec.name,
         model_class=model_class,
@@ -78,14 +95,32 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
         deviation=_literal(recipe.initialization.deviation),
         optimizer=recipe.optimizer.kind,
         schedule=recipe.learning_rate.kind,
-        augmented=augmented,
+        cropped=cropped,
+        warped=warped,
+        colored=colored,
         smoothed=recipe.label_smoothing > 0,
         noisy=noisy,
         dropout=dropout,
         bundled=recipe.data == "digits",
-        sampling=("batch_indices", *(name for name, used in draws if used)),
+        data_functions=_used(load_dataset=True, principal_colors=colored, statistics=True),
+        augment_functions=_used(
+            augment=cropped, normalize=True, shift_colors=colored, warp=bool(warped)
+        ),
+        sampling_functions=_used(
+            affine_maps=bool(warped),
+            batch_indices=True,
+            color_shares=colored,
+            crop_and_flip=cropped,
+            noisy_labels=noisy,
+            step_seed=dropout,
+        ),
         settings=(*_run(spec), *_recipe(recipe), *_reports(recipe)),
     )
+
+
+def _used(**functions: bool) -> tuple[str, ...]:
+    """Return the names of the functions that are used."""
+    return tuple(name for name, used in functions.items() if used)
 
 
 def _run(spec: Spec) -> tuple[str, ...]:
@@ -107,12 +142,7 @@ def _recipe(recipe: Training) -> tuple[str, ...]:
         *_schedule(recipe.learning_rate),
         *_optimizer(recipe.optimizer),
     ]
-    augmentation = recipe.augmentation
-    if augmentation.pad > 0 or augmentation.flip:
-        settings += [
-            _setting("pad", "Count", "zero pixels around an image to crop from", augmentation.pad),
-            _setting("flip", "bool", "flip images at random, left to right", augmentation.flip),
-        ]
+    settings += _augmentation(recipe.augmentation)
     if recipe.label_smoothing > 0:
         help = "target spread over classes"
         settings.append(_setting("label_smoothing", "Fraction", help, recipe.label_smoothing))
@@ -120,6 +150,36 @@ def _recipe(recipe: Training) -> tuple[str, ...]:
         help = "share of right training labels"
         settings.append(_setting("clean_labels", "Rate", help, recipe.clean_labels))
     return tuple(settings)
+
+
+def _augmentation(augmentation: Augmentation) -> Iterator[str]:
+    geometry = _geometry(augmentation)
+    for name, kind, help in geometry:
+        yield _setting(name, kind, help, getattr(augmentation, name))
+    if not geometry and (augmentation.pad > 0 or augmentation.flip):
+        help = "zero pixels around an image to crop from"
+        yield _setting("pad", "Count", help, augmentation.pad)
+        yield _setting("flip", "bool", FLIP, augmentation.flip)
+    if augmentation.color > 0:
+        help = "deviation of shares of principal colours"
+        yield _setting("color", "Rate", help, augmentation.color)
+
+
+def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
+    """Return name, type and help of each setting of the affine maps; none if there are no maps."""
+    if not augmentation.warps:
+        return ()
+    crop = (augmentation.area, augmentation.ratio) != ((1.0, 1.0), (1.0, 1.0))
+    settings = (
+        ("area", PAIR, "least and largest share to crop", crop),
+        ("ratio", PAIR, "least and largest width / height of it", crop),
+        ("shift", "Fraction", "largest shift, as a share of the size", augmentation.shift > 0),
+        ("zoom", "Fraction", "largest change of size, as a share", augmentation.zoom > 0),
+        ("shear", "Fraction", "largest slant, as a share", augmentation.shear > 0),
+        ("rotation", "Rate", "largest rotation in degrees", augmentation.rotation > 0),
+        ("flip", "bool", FLIP, True),
+    )
+    return tuple((name, kind, help) for name, kind, help, used in settings if used)
 
 
 def _schedule(schedule: StepSchedule | ExponentialSchedule) -> tuple[str, ...]:

@@ -166,6 +166,26 @@ def statistics(
     return mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape)
 
 
+def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the principal components of the pixels, scaled to [0, 1], as rows [C, C].
+
+    Each is as long as its variance, as in AlexNet (Krizhevsky et al., 2012).
+    """
+    channels = images.shape[3]
+    total, products = np.zeros(channels), np.zeros((channels, channels))
+    for start in range(0, len(images), 1024):
+        pixels = images[start : start + 1024].reshape(-1, channels).astype(np.float64)
+        total += pixels.sum(axis=0)
+        products += pixels.T @ pixels
+    count = images.size // channels
+    mean = total / count
+    variances, directions = np.linalg.eigh((products / count - np.outer(mean, mean)) / 255**2)
+    # The sign of a component is the solver's choice.
+    largest = np.abs(directions).argmax(axis=0)
+    signs = np.sign(directions[largest, np.arange(channels)])
+    return np.asarray((directions * signs * variances).T, dtype=np.float64)
+
+
 def _fit(image: object, height: int, width: int, channels: int) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ranspec.spec.base import Fraction, Model, Rate
 
@@ -62,13 +62,70 @@ class ExponentialSchedule(Model):
 Schedule = Annotated[StepSchedule | ExponentialSchedule, Field(discriminator="kind")]
 
 
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Ratio = Annotated[float, Field(ge=0.01, le=100.0)]
+
+
 class Augmentation(Model):
-    """What is done to training images, drawn anew at each step."""
+    """What is done to training images, drawn anew for each image at each step.
+
+    Either they are padded and cropped, or `area` to `rotation` make one affine map an image, which
+    samples it bilinearly and continues it by its nearest edge.
+    """
 
     pad: Annotated[int, Field(ge=0, le=64)] = Field(
         default=4, description="Zero padding on each side before a random crop to the input size."
     )
     flip: bool = Field(default=True, description="Random horizontal flip.")
+    area: tuple[Share, Share] = Field(
+        default=(1.0, 1.0),
+        description="Least and largest area of a random crop, which is resized to the input size, "
+        "as a share of the image's.",
+    )
+    ratio: tuple[Ratio, Ratio] = Field(
+        default=(1.0, 1.0),
+        description="Least and largest width over height of that crop, relative to the image's.",
+    )
+    shift: Fraction = Field(
+        default=0.0, description="Largest shift, as a share of the height and of the width."
+    )
+    zoom: Fraction = Field(
+        default=0.0, description="Height and width are scaled by up to this share, independently."
+    )
+    shear: Fraction = Field(
+        default=0.0,
+        description="Largest shift of a row, relative to its distance from the middle row.",
+    )
+    rotation: Annotated[float, Field(ge=0.0, le=180.0)] = Field(
+        default=0.0, description="Largest angle of a rotation, in degrees."
+    )
+    color: Fraction = Field(
+        default=0.0,
+        description="Deviation of the shares of the training set's principal colours that are "
+        "added; a component is as long as its variance of pixels in [0, 1] (AlexNet: 0.1).",
+    )
+
+    @property
+    def warps(self) -> bool:
+        """Tell whether images go through an affine map."""
+        crops = self.area != (1.0, 1.0) or self.ratio != (1.0, 1.0)
+        return crops or any((self.shift, self.zoom, self.shear, self.rotation))
+
+    @field_validator("area", "ratio")
+    @classmethod
+    def _ordered(cls, limits: tuple[float, float]) -> tuple[float, float]:
+        if limits[0] > limits[1]:
+            raise ValueError(f"found {list(limits)}, expected the least, then the largest")
+        return limits
+
+    @model_validator(mode="after")
+    def _pads_or_warps(self) -> Self:
+        if self.pad and self.warps:
+            raise ValueError(
+                f"pad is {self.pad} beside area, ratio, shift, zoom, shear or rotation, which take "
+                "the place of pad-and-crop; write pad: 0"
+            )
+        return self
 
 
 class Initialization(Model):

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ranspec.runtime.data import DataError, load_dataset, statistics, synthetic
+from ranspec.runtime.data import (
+    DataError,
+    load_dataset,
+    principal_colors,
+    statistics,
+    synthetic,
+)
 
 
 def write_images(folder: Path, *, classes: tuple[str, ...] = ("cat", "dog"), size: int = 8) -> None:
@@ -106,3 +112,16 @@ def test_a_constant_channel_stays_finite() -> None:
     mean, scale = statistics(np.full((3, 2, 2, 1), 9, dtype=np.uint8), "channel_mean_std")
     assert np.isfinite(mean).all()
     assert (scale == 1).all()
+
+
+def test_principal_colors_are_the_components_of_the_covariance_of_pixels() -> None:
+    images = synthetic(1500, classes=3, height=2, width=3, channels=3).images
+    components = principal_colors(images)
+    covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
+    variances = np.linalg.norm(components, axis=1)
+    assert np.allclose(components.T @ np.diag(1 / variances) @ components, covariance)
+    assert (components[np.arange(3), abs(components).argmax(axis=1)] > 0).all()
+
+
+def test_a_colour_that_does_not_vary_has_no_component() -> None:
+    assert np.allclose(principal_colors(np.full((2, 2, 2, 3), 7, dtype=np.uint8)), 0)

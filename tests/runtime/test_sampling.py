@@ -1,7 +1,14 @@
 import numpy as np
 import pytest
 
-from ranspec.runtime.sampling import batch_indices, crop_and_flip, noisy_labels, step_seed
+from ranspec.runtime.sampling import (
+    affine_maps,
+    batch_indices,
+    color_shares,
+    crop_and_flip,
+    noisy_labels,
+    step_seed,
+)
 
 
 def test_an_epoch_visits_every_sample_of_its_whole_batches_once() -> None:
@@ -55,3 +62,70 @@ def test_step_seeds_differ_by_step() -> None:
     seeds = {step_seed(0, step) for step in range(100)}
     assert len(seeds) == 100
     assert all(0 <= seed < 2**31 for seed in seeds)
+
+
+def corners(maps: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Return where maps take the outer corners of the corner pixels, (batch, 4, 2)."""
+    rows, columns = (-0.5, height - 0.5), (-0.5, width - 0.5)
+    outer = np.array([(row, column, 1) for row in rows for column in columns])
+    return np.einsum("nij,kj->nki", maps / 2**16, outer)
+
+
+def test_a_map_without_changes_takes_each_pixel_to_itself() -> None:
+    assert (affine_maps(0, 0, 3, 8, 6) == 2**16 * np.eye(2, 3)).all()
+
+
+def test_a_flip_reverses_the_columns_of_about_half_the_images() -> None:
+    maps = affine_maps(0, 0, 1000, 8, 6, flip=True) / 2**16
+    flipped = maps[:, 1, 1] < 0
+    assert 0.4 < flipped.mean() < 0.6
+    assert (maps[flipped][:, 1] @ (0, 0, 1) == 5).all()
+    assert (maps[:, 0] == (1, 0, 0)).all()
+
+
+def test_crops_lie_within_the_image_and_have_the_area_and_ratio_asked_for() -> None:
+    maps = affine_maps(0, 0, 2000, 40, 60, area=(0.08, 1.0), ratio=(0.75, 1.333), flip=True)
+    reached = corners(maps, 40, 60)
+    assert reached.min() > -0.51
+    assert (reached.max(axis=(0, 1)) < (39.51, 59.51)).all()
+    heights, widths = maps[:, 0, 0] / 2**16, abs(maps[:, 1, 1]) / 2**16
+    assert (heights * widths).min() > 0.079
+    assert (heights * widths).max() < 1.001
+    assert 0.4 < (heights * widths).mean() < 0.6
+    whole = (heights == 1) & (widths == 1)
+    ratios = (widths / heights)[~whole]
+    assert ratios.min() > 0.749
+    assert ratios.max() < 1.334
+    assert 0.4 < (ratios > 1).mean() < 0.6
+
+
+def test_a_crop_that_cannot_fit_is_the_whole_image() -> None:
+    maps = affine_maps(0, 0, 5, 8, 6, area=(1.0, 1.0), ratio=(2.0, 3.0))
+    assert (maps == 2**16 * np.eye(2, 3)).all()
+
+
+def test_a_rotation_keeps_distances_and_the_centre() -> None:
+    maps = affine_maps(0, 0, 1000, 9, 7, rotation=20) / 2**16
+    assert np.allclose(np.linalg.det(maps[:, :, :2]), 1, atol=1e-4)
+    assert np.allclose(maps @ (4, 3, 1), (4, 3), atol=1e-3)
+    angles = np.degrees(np.arctan2(maps[:, 1, 0], maps[:, 0, 0]))
+    assert 19 < angles.max() < 20.01
+    assert -20.01 < angles.min() < -19
+
+
+def test_shifts_zooms_and_shears_reach_their_limits() -> None:
+    shifted = affine_maps(0, 0, 1000, 40, 60, shift=0.1)[:, :, 2] / 2**16
+    assert np.allclose(abs(shifted).max(axis=0), (4, 6), rtol=0.01)
+    zoomed = affine_maps(0, 0, 1000, 40, 60, zoom=0.1) / 2**16
+    assert np.allclose([zoomed[:, 0, 0].min(), zoomed[:, 1, 1].max()], (0.9, 1.1), rtol=0.001)
+    sheared = affine_maps(0, 0, 1000, 40, 60, shear=0.1) / 2**16
+    assert (sheared[:, 0] == (1, 0, 0)).all()
+    assert np.allclose(abs(sheared[:, 1, 0]).max(), 0.1, rtol=0.01)
+
+
+def test_color_shares_are_normal_and_their_own_for_each_image() -> None:
+    shares = color_shares(0, 3, 20_000, 3, 0.1)
+    assert shares.dtype == np.float32
+    assert np.allclose(shares.mean(axis=0), 0, atol=0.003)
+    assert np.allclose(np.cov(shares.T), 0.01 * np.eye(3), atol=0.0003)
+    assert np.allclose((abs(shares) < 0.1).mean(), 0.683, atol=0.01)

@@ -13,6 +13,7 @@ class Settings:
     size: Annotated[Positive, "images per step"] = 64
     momentum: Annotated[Fraction, "momentum"] = 0.9
     drops: Annotated[tuple[Count, ...], "when"] = (1, 2)
+    area: Annotated[tuple[Fraction, Fraction], "least and largest"] = (0.1, 0.2)
     flip: Annotated[bool, "mirror"] = True
     device: Annotated[Literal["cpu", "gpu"], "where to run"] = "cpu"
 
@@ -22,9 +23,9 @@ def test_defaults_are_the_dataclass_defaults() -> None:
 
 
 def test_every_field_is_an_option() -> None:
-    numbers = ["--size", "3", "--momentum", "0", "--drops", "5", "6", "7"]
+    numbers = ["--size", "3", "--momentum", "0", "--drops", "5", "6", "7", "--area", ".3", ".4"]
     arguments = ["--folder", "a/b", *numbers, "--no-flip", "--device", "gpu"]
-    expected = Settings(Path("a/b"), 3, 0.0, (5, 6, 7), False, "gpu")
+    expected = Settings(Path("a/b"), 3, 0.0, (5, 6, 7), (0.3, 0.4), False, "gpu")
     assert parse_settings(Settings, "", arguments) == expected
     assert parse_settings(Settings, "", ["--drops"]).drops == ()
 
@@ -36,6 +37,7 @@ def test_every_field_is_an_option() -> None:
         ("--size 1.5", "argument --size: '1.5' is not a whole number"),
         ("--momentum 1", "argument --momentum: '1' is not a number, 0 or more, below 1"),
         ("--momentum nan", "argument --momentum: 'nan' is not a number"),
+        ("--area 0.5", "argument --area: expected 2 arguments"),
         ("--device tpu", "argument --device: invalid choice"),
     ],
 )

@@ -83,6 +83,16 @@ def build(folder: Path, recipe: Spec, model_class: str = "Tiny") -> None:
         shutil.copy(ROOT / "backends/ranspec_torch/runtime" / module, folder)
 
 
+AUGMENTATIONS = (
+    Augmentation(),
+    Augmentation(pad=0, flip=False),
+    Augmentation(color=LONG),
+    Augmentation(pad=0, flip=False, color=LONG),
+    Augmentation(pad=0, area=(LONG, 1.0), ratio=(LONG + 0.75, LONG + 1.333)),
+    Augmentation(pad=0, shift=LONG, zoom=LONG, shear=LONG, rotation=LONG, color=LONG),
+)
+
+
 def variants() -> dict[str, Spec]:
     recipes = itertools.product(
         (
@@ -94,7 +104,7 @@ def variants() -> dict[str, Spec]:
             StepSchedule(at=tuple(range(64_000, 64_020))),
             ExponentialSchedule(kind="exponential", initial=LONG, factor=LONG, every=100_000_000),
         ),
-        (Augmentation(), Augmentation(pad=0, flip=False)),
+        AUGMENTATIONS,
         (0.0, LONG),
         ("digits", "imagenet"),
     )
@@ -130,6 +140,8 @@ def test_only_what_a_recipe_needs_is_rendered() -> None:
     plain = render(spec(dropout=0.0, augmentation=Augmentation(pad=0, flip=False)))
     for name in ("crop_and_flip", "noisy_labels", "manual_seed", "label_smoothing", "Adam"):
         assert name not in plain
+    assert "warp" not in plain
+    assert "color" not in plain
     assert "ranspec" not in plain
 
 
