@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
 from ranspec.verify.experiment import Batches, Experiment, experiment, measure_reference
 from ranspec.verify.processes import BackendError, run_jobs, write_job
-from ranspec.verify.report import REFERENCE, Check, Failure, Report
+from ranspec.verify.report import REFERENCE, Check, Failure, Parting, Report
 
 Measurement = Mapping[str, NDArray[Any]]
 Progress = Callable[[str], None]
@@ -58,10 +59,13 @@ def verify(
             failures.append(Failure(backend.name, str(error)))
     checks = compare_all(measurements, run, limits)
     parted = list(dict.fromkeys(check.pair for check in checks if not check.passed))
-    partings = []
+    partings: list[Parting] = []
     if parted:
         progress("looking for the layers that differ")
-        partings = _localize(run, parted, chosen, limits, timeout)
+        try:
+            partings = _localize(run, parted, chosen, limits, timeout)
+        except BackendError as error:
+            progress(f"the layers cannot be compared: {error}")
     return Report(
         network=loaded.spec.name,
         dtype=dtype,
@@ -115,9 +119,7 @@ def _localize(
     backends: Sequence[Backend],
     tolerances: Tolerances,
     timeout: float,
-) -> list[Any]:
-    from dataclasses import replace
-
+) -> list[Parting]:
     short = replace(run, steps=1)
     named = {backend.name: backend for backend in backends}
     needed = dict.fromkeys(name for pair in pairs for name in pair)
