@@ -14,10 +14,13 @@ from ranspec.spec.model import Spec
 from ranspec.spec.training import (
     Adam,
     Augmentation,
+    ConstantSchedule,
     ExponentialSchedule,
+    Schedule,
     Sgd,
     StepSchedule,
     Training,
+    Warmup,
 )
 
 LINE_LENGTH = 100
@@ -56,6 +59,8 @@ class TrainingContext:
     deviation: str
     optimizer: str
     schedule: str
+    warmed_up: bool
+    top5: bool
     cropped: bool
     warped: tuple[str, ...]
     """The settings of the affine maps, if there are any."""
@@ -95,6 +100,8 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
         deviation=_literal(recipe.initialization.deviation),
         optimizer=recipe.optimizer.kind,
         schedule=recipe.learning_rate.kind,
+        warmed_up=_warmup(recipe.learning_rate) is not None,
+        top5=spec.classes > 5,
         cropped=cropped,
         warped=warped,
         colored=colored,
@@ -182,14 +189,23 @@ def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
     return tuple((name, kind, help) for name, kind, help, used in settings if used)
 
 
-def _schedule(schedule: StepSchedule | ExponentialSchedule) -> tuple[str, ...]:
-    initial = _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
-    factor = _setting("learning_rate_factor", "Rate", "factor of each change", schedule.factor)
+def _schedule(schedule: Schedule) -> Iterator[str]:
+    yield _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
+    if not isinstance(schedule, ConstantSchedule):
+        yield _setting("learning_rate_factor", "Rate", "factor of each change", schedule.factor)
     if isinstance(schedule, StepSchedule):
         help = "steps at which the rate changes"
-        return initial, factor, _setting("learning_rate_steps", INTEGERS, help, schedule.at)
-    help = "steps between changes of the rate"
-    return initial, factor, _setting("learning_rate_every", "Positive", help, schedule.every)
+        yield _setting("learning_rate_steps", INTEGERS, help, schedule.at)
+    if isinstance(schedule, ExponentialSchedule):
+        help = "steps between changes of the rate"
+        yield _setting("learning_rate_every", "Positive", help, schedule.every)
+    if warmup := _warmup(schedule):
+        yield _setting("warmup_steps", "Count", "steps before that rate", warmup.iterations)
+        yield _setting("warmup_rate", "Rate", "learning rate of these steps", warmup.rate)
+
+
+def _warmup(schedule: Schedule) -> Warmup | None:
+    return schedule.warmup if isinstance(schedule, StepSchedule) else None
 
 
 def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:

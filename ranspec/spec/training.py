@@ -34,6 +34,20 @@ class Adam(Model):
 Optimizer = Annotated[Sgd | Adam, Field(discriminator="kind")]
 
 
+class Warmup(Model):
+    """The rate of the first iterations."""
+
+    iterations: Annotated[int, Field(ge=1, le=100_000_000)]
+    rate: Rate
+
+
+class ConstantSchedule(Model):
+    """The rate stays as it is."""
+
+    kind: Literal["constant"]
+    initial: Rate
+
+
 class StepSchedule(Model):
     """The rate is multiplied by `factor` at each of the given iterations."""
 
@@ -41,6 +55,7 @@ class StepSchedule(Model):
     initial: Rate = 0.1
     factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
     at: tuple[Annotated[int, Field(ge=1, le=100_000_000)], ...] = (64_000, 96_000)
+    warmup: Warmup | None = None
 
     @field_validator("at")
     @classmethod
@@ -59,7 +74,9 @@ class ExponentialSchedule(Model):
     every: Annotated[int, Field(ge=1, le=100_000_000)]
 
 
-Schedule = Annotated[StepSchedule | ExponentialSchedule, Field(discriminator="kind")]
+Schedule = Annotated[
+    StepSchedule | ExponentialSchedule | ConstantSchedule, Field(discriminator="kind")
+]
 
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]

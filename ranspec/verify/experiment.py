@@ -17,7 +17,7 @@ from ranspec.ir.graph import Graph, Tensor
 from ranspec.ir.operations import MaxPool, Relu
 from ranspec.runtime.initialization import initial_weights
 from ranspec.spec import LoadedSpec, Spec
-from ranspec.spec.training import StepSchedule
+from ranspec.spec.training import ExponentialSchedule, StepSchedule
 from ranspec.verify import probe
 
 Array = NDArray[Any]
@@ -63,18 +63,19 @@ class Experiment:
     @property
     def settings(self) -> dict[str, Any]:
         """The settings that generated code needs for this run; all others are the recipe's."""
-        schedule = self.loaded.spec.train.learning_rate
         run = {
             "batch_size": self.batches.labels.shape[1],
             "learning_rate": self.learning_rate,
         }
-        if isinstance(schedule, StepSchedule):
-            return run | {"learning_rate_steps": (self.drop,)}
-        return run | {"learning_rate_every": self.drop}
+        if isinstance(self.loaded.spec.train.learning_rate, ExponentialSchedule):
+            return run | {"learning_rate_every": self.drop}
+        return run | {"learning_rate_steps": (self.drop,)}
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step."""
-        factor = self.loaded.spec.train.learning_rate.factor
+        schedule = self.loaded.spec.train.learning_rate
+        assert isinstance(schedule, StepSchedule | ExponentialSchedule)
+        factor = schedule.factor
         return self.learning_rate * (factor if step >= self.drop else 1.0)
 
 
@@ -92,7 +93,7 @@ def experiment(
     In float32 rounding decides what an activation next to a kink does, and with it the gradients:
     of several states the one that keeps clearest of kinks is taken.
     """
-    loaded = without_dropout(loaded)
+    loaded = with_changing_rate(without_dropout(loaded))
     graph = compile_spec(loaded)
     batches = batches or random_batches(graph, loaded.spec, batch_size, seed)
     state = random_state(graph, seed)
@@ -120,6 +121,18 @@ def without_dropout(loaded: LoadedSpec) -> LoadedSpec:
 
     spec = Spec.model_validate(off(loaded.spec.model_dump()))
     return dataclasses.replace(loaded, spec=spec)
+
+
+def with_changing_rate(loaded: LoadedSpec) -> LoadedSpec:
+    """Make the learning rate change, and with the step alone, whatever the recipe's schedule."""
+    recipe = loaded.spec.train
+    schedule = recipe.learning_rate
+    if isinstance(schedule, ExponentialSchedule):
+        return loaded
+    factor = schedule.factor if isinstance(schedule, StepSchedule) else StepSchedule().factor
+    steps = StepSchedule(initial=schedule.initial, factor=factor)
+    train = recipe.model_copy(update={"learning_rate": steps})
+    return dataclasses.replace(loaded, spec=loaded.spec.model_copy(update={"train": train}))
 
 
 def random_state(graph: Graph, seed: int) -> dict[str, Array]:

@@ -52,7 +52,7 @@ import tensorflow as tf
 data = train.DeviceData(dataset, *constants)
 pad = [settings.pad] if hasattr(settings, "pad") else []
 augmented = tf.function(data.augmented)
-batches = [augmented(*train.draw(step, 40, settings)[1:], *pad) for step in range(3)]
+batches = [augmented(*train.draw(step, 40, settings), *pad) for step in range(3)]
 images, labels = zip(*batches)
 """,
     "jax": """

@@ -1,7 +1,7 @@
 import json
 from pathlib import Path
 
-from ranspec.runtime.metrics import MetricsLog, progress_bar
+from ranspec.runtime.metrics import MetricsLog, accuracies, prefixed, progress_bar
 
 
 def test_a_record_is_a_line_of_json(tmp_path: Path) -> None:
@@ -31,3 +31,10 @@ def test_a_fresh_run_starts_a_fresh_log(tmp_path: Path) -> None:
 def test_the_progress_bar_is_silent_without_a_terminal() -> None:
     with progress_bar(10) as bar:
         assert bar.disable
+
+
+def test_results_are_written_with_the_dataset_and_as_percentages() -> None:
+    results = {"accuracy": 0.5, "top5_accuracy": 0.75}
+    assert prefixed("test", results) == {"test_accuracy": 0.5, "test_top5_accuracy": 0.75}
+    assert accuracies(results) == "50.00% (top 5: 75.00%)"
+    assert accuracies({"accuracy": 0.5}) == "50.00%"

@@ -15,10 +15,12 @@ from ranspec.spec.model import ConvolutionStem, Head, Input, Spec, Stage
 from ranspec.spec.training import (
     Adam,
     Augmentation,
+    ConstantSchedule,
     ExponentialSchedule,
     Sgd,
     StepSchedule,
     Training,
+    Warmup,
 )
 
 LONG = 0.00012345678901234567
@@ -48,12 +50,12 @@ class Tiny(nn.Module):
 '''
 
 
-def spec(name: str = "tiny", dropout: float = 0.1, **recipe: object) -> Spec:
+def spec(name: str = "tiny", dropout: float = 0.1, classes: int = 10, **recipe: object) -> Spec:
     return Spec(
         name=name,
         source="",
         input=Input(height=8, width=8, channels=1),
-        classes=10,
+        classes=classes,
         stem=ConvolutionStem(channels=8),
         stages={"stage1": Stage(channels=8)},
         head=Head(dropout=dropout),
@@ -102,6 +104,8 @@ def variants() -> dict[str, Spec]:
         (
             StepSchedule(initial=LONG, factor=LONG, at=(1,)),
             StepSchedule(at=tuple(range(64_000, 64_020))),
+            StepSchedule(warmup=Warmup(iterations=100_000_000, rate=LONG)),
+            ConstantSchedule(kind="constant", initial=LONG),
             ExponentialSchedule(kind="exponential", initial=LONG, factor=LONG, every=100_000_000),
         ),
         AUGMENTATIONS,
@@ -112,6 +116,7 @@ def variants() -> dict[str, Spec]:
         f"variant{index}{'_' * 50}": spec(
             f"variant{index}{'_' * 50}",
             dropout=share,
+            classes=10 if share else 5,
             data=data,
             optimizer=optimizer,
             learning_rate=schedule,

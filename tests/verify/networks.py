@@ -90,6 +90,8 @@ NETWORKS: Mapping[str, Network] = {
         "train.learning_rate={kind: exponential, initial: 0.001, factor: 0.5, every: 7}",
         "train.label_smoothing=0",
     ),
+    "constant rate": tiny("train.learning_rate={kind: constant, initial: 0.01}"),
+    "warm-up": tiny("train.learning_rate.warmup={iterations: 5, rate: 0.01}"),
     "plain momentum, other batch norm": single_unit(
         "{kind: preactivation_bottleneck}",
         "train.optimizer.nesterov=false",
