@@ -89,5 +89,8 @@ def _write(report: Report) -> None:
         pair = " and ".join(parting.pair)
         write(f"{pair} part at {parting.layer}, {parting.direction}")
     outcome = "passed" if report.passed else "failed"
-    run = f"{report.dtype}, {report.steps} steps of {report.batch_size} images"
+    run = (
+        f"{report.dtype}, {report.steps} steps of {report.batch_size} images, "
+        f"learning rate {report.learning_rate:g}"
+    )
     write(f"{report.network}: {outcome} ({run})")

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ranspec.codegen.backend import Backend, load_backend
 from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
+from ranspec.verify.conditioning import steady
 from ranspec.verify.experiment import Batches, Experiment, experiment, measure_reference
 from ranspec.verify.processes import BackendError, run_jobs, write_job
 from ranspec.verify.report import REFERENCE, Check, Failure, Parting, Report
@@ -40,7 +41,8 @@ def verify(
     """Compare backends with the NumPy reference and with one another.
 
     Each backend's code is built, and run in a process of its own from the same random weights on
-    the same batches, with a drop of the learning rate in the middle of `steps` training steps.
+    the same batches, with a drop of the learning rate in the middle of `steps` training steps. The
+    rate is the recipe's, or lower where rounding would grow too fast: see `conditioning`.
     Raises `SpecError` or `UnknownBackendError`; a backend that fails to run is in the report.
     """
     chosen = [load_backend(name) for name in dict.fromkeys(backends)]
@@ -49,7 +51,8 @@ def verify(
         loaded, dtype=dtype, steps=steps, batch_size=batch_size, seed=seed, batches=batches
     )
     progress("NumPy reference")
-    measurements: dict[str, Measurement] = {REFERENCE: measure_reference(run)}
+    run, reference = steady(run, limits)
+    measurements: dict[str, Measurement] = {REFERENCE: reference}
     failures = []
     for backend in chosen:
         progress(backend.title)
@@ -71,6 +74,7 @@ def verify(
         dtype=dtype,
         steps=steps,
         batch_size=run.batches.labels.shape[1],
+        learning_rate=run.learning_rate,
         backends=tuple(backend.name for backend in chosen),
         checks=checks,
         failures=tuple(failures),

@@ -51,6 +51,8 @@ class Report:
     dtype: str
     steps: int
     batch_size: int
+    learning_rate: float
+    """Of the steps before it drops."""
     backends: tuple[str, ...]
     checks: tuple[Check, ...]
     failures: tuple[Failure, ...] = ()
@@ -79,6 +81,7 @@ class Report:
             "dtype": self.dtype,
             "steps": self.steps,
             "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
             "backends": list(self.backends),
             "checks": checks,
             "parted_at": [

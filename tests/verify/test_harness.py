@@ -13,8 +13,10 @@ from typer.testing import CliRunner
 from ranspec.cli.app import app
 from ranspec.codegen.backend import load_backend
 from ranspec.ir import operations as ops
+from ranspec.spec import load_spec, packaged_specs
 from ranspec.verify import processes
-from ranspec.verify.comparison import relative_error
+from ranspec.verify.comparison import TOLERANCES, relative_error
+from ranspec.verify.conditioning import steady
 from ranspec.verify.experiment import experiment, kink_margin, without_dropout
 from ranspec.verify.harness import verify
 from ranspec.verify.processes import BackendError, run_jobs, write_job
@@ -119,7 +121,7 @@ def test_relative_error(left: list[float], right: list[float], error: float) -> 
 
 def test_infinite_error_is_null_in_json_and_fails() -> None:
     check = Check("loss", ("jax", "numpy"), float("inf"), 1e-12, "")
-    report = Report("tiny", "float64", 1, 4, ("jax",), (check,))
+    report = Report("tiny", "float64", 1, 4, 0.01, ("jax",), (check,))
     assert not report.passed
     assert report.to_json()["checks"][0]["max_relative_error"] is None
     assert "Infinity" not in json.dumps(report.to_json())
@@ -149,3 +151,17 @@ def test_float32_keeps_clear_of_kinks() -> None:
 def test_learning_rate_drops_in_the_middle() -> None:
     run = experiment(tiny().load(), steps=4)
     assert [run.rate(step) for step in range(4)] == [0.01, 0.01, 0.001, 0.001]
+
+
+def test_rate_is_lowered_where_training_is_chaotic() -> None:
+    changes = ("input.height=16", "input.width=16", "stages.stage1.mask_depth=2")
+    loaded = load_spec(packaged_specs() / "yeah2020" / "attention56_cifar.yaml", changes)
+    run = experiment(loaded, steps=8, batch_size=2)
+    calm, _ = steady(run, TOLERANCES["float64"])
+    assert calm.learning_rate < run.learning_rate
+
+
+def test_rate_stays_where_rounding_does_not_grow() -> None:
+    run = experiment(load_spec(TINY), steps=4)
+    calm, _ = steady(run, TOLERANCES["float64"])
+    assert calm.learning_rate == run.learning_rate
