@@ -116,8 +116,9 @@ def render_files(loaded: LoadedSpec, backend: Backend) -> dict[str, str]:
             template.removesuffix(".j2"), shared_environment.get_template(template).render(shared)
         )
     rendered |= _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
-    if "from layers import" not in rendered["model.py"]:
-        rendered.pop("layers.py", None)
+    for module, user in (("layers", "model"), ("progress", "train"), ("schedule", "train")):
+        if f"from {module} import" not in rendered[f"{user}.py"]:
+            rendered.pop(f"{module}.py", None)
     rendered = dict(sorted(rendered.items()))
     rendered[MANIFEST] = _manifest(loaded, backend, rendered)
     return rendered

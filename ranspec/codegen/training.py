@@ -16,6 +16,7 @@ from ranspec.spec.training import (
     Augmentation,
     ConstantSchedule,
     ExponentialSchedule,
+    PlateauSchedule,
     Schedule,
     Sgd,
     StepSchedule,
@@ -33,6 +34,7 @@ RUNTIME_MODULES = (
     "data.py",
     "initialization.py",
     "metrics.py",
+    "progress.py",
     "sampling.py",
     "schedule.py",
     "settings.py",
@@ -61,6 +63,9 @@ class TrainingContext:
     schedule: str
     warmed_up: bool
     top5: bool
+    validated: bool
+    stopping: bool
+    restored: bool
     cropped: bool
     warped: tuple[str, ...]
     """The settings of the affine maps, if there are any."""
@@ -69,6 +74,7 @@ class TrainingContext:
     noisy: bool
     dropout: bool
     bundled: bool
+    dataclass_functions: tuple[str, ...]
     data_functions: tuple[str, ...]
     augment_functions: tuple[str, ...]
     sampling_functions: tuple[str, ...]
@@ -84,6 +90,7 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
     warped = tuple(name for name, _, _ in _geometry(augmentation))
     cropped = not warped and (augmentation.pad > 0 or augmentation.flip)
     colored = augmentation.color > 0
+    validated, stopping = recipe.validation > 0, recipe.early_stopping
     noisy = recipe.clean_labels < 1
     dropout = spec.head.dropout > 0
     return TrainingContext(
@@ -102,6 +109,9 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
         schedule=recipe.learning_rate.kind,
         warmed_up=_warmup(recipe.learning_rate) is not None,
         top5=spec.classes > 5,
+        validated=validated,
+        stopping=stopping is not None,
+        restored=stopping is not None and stopping.restore_best,
         cropped=cropped,
         warped=warped,
         colored=colored,
@@ -109,6 +119,7 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
         noisy=noisy,
         dropout=dropout,
         bundled=recipe.data == "digits",
+        dataclass_functions=_used(asdict=validated, dataclass=True, replace=noisy),
         data_functions=_used(load_dataset=True, principal_colors=colored, statistics=True),
         augment_functions=_used(
             augment=cropped, normalize=True, shift_colors=colored, warp=bool(warped)
@@ -118,6 +129,7 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
             batch_indices=True,
             color_shares=colored,
             crop_and_flip=cropped,
+            held_out=validated,
             noisy_labels=noisy,
             step_seed=dropout,
         ),
@@ -149,6 +161,13 @@ def _recipe(recipe: Training) -> tuple[str, ...]:
         *_schedule(recipe.learning_rate),
         *_optimizer(recipe.optimizer),
     ]
+    if recipe.validation:
+        help = "training images to hold out"
+        settings.append(_setting("validation", "Positive", help, recipe.validation))
+    if recipe.early_stopping:
+        help = "epochs to wait for a better one"
+        patience = recipe.early_stopping.patience
+        settings.append(_setting("early_stopping", "Positive", help, patience))
     settings += _augmentation(recipe.augmentation)
     if recipe.label_smoothing > 0:
         help = "target spread over classes"
@@ -199,6 +218,11 @@ def _schedule(schedule: Schedule) -> Iterator[str]:
     if isinstance(schedule, ExponentialSchedule):
         help = "steps between changes of the rate"
         yield _setting("learning_rate_every", "Positive", help, schedule.every)
+    if isinstance(schedule, PlateauSchedule):
+        help = "epochs to wait for a better one"
+        yield _setting("learning_rate_patience", "Positive", help, schedule.patience)
+        help = "lowest learning rate"
+        yield _setting("learning_rate_least", "Rate", help, schedule.least)
     if warmup := _warmup(schedule):
         yield _setting("warmup_steps", "Count", "steps before that rate", warmup.iterations)
         yield _setting("warmup_rate", "Rate", "learning rate of these steps", warmup.rate)
@@ -227,11 +251,11 @@ def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:
 
 def _reports(recipe: Training) -> tuple[str, ...]:
     interval = max(1, recipe.iterations // 20)
+    log = _setting("log_every", "Positive", "steps between lines of metrics", min(100, interval))
+    if recipe.validation:
+        return (log,)
     help = "steps between evaluations and checkpoints"
-    return (
-        _setting("evaluate_every", "Positive", help, interval),
-        _setting("log_every", "Positive", "steps between lines of metrics", min(100, interval)),
-    )
+    return (_setting("evaluate_every", "Positive", help, interval), log)
 
 
 def _setting(name: str, type: str, help: str, default: object) -> str:

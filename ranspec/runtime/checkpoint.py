@@ -32,12 +32,16 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint holds: the network's name, and the run up to `step` steps taken."""
+    """What a checkpoint holds: the network's name, and the run up to `step` steps taken.
+
+    `progress` is what validation has shown, if the run has any.
+    """
 
     network: str
     step: int
     seed: int
     batch_size: int
+    progress: Mapping[str, float] | None = None
 
     def check_run(self, *, seed: int, batch_size: int) -> None:
         """Raise CheckpointError if a run with these settings would see other batches."""

@@ -31,6 +31,15 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def split(self, held_out: NDArray[np.int64]) -> tuple[Dataset, Dataset]:
+        """Return the other samples, and those held out."""
+        others = np.delete(np.arange(len(self)), held_out)
+        rest, chosen = (
+            Dataset(self.images[part], self.labels[part], self.classes)
+            for part in (others, held_out)
+        )
+        return rest, chosen
+
     def check_batch_size(self, batch_size: int) -> None:
         """Raise DataError if there are fewer images than a batch has."""
         if batch_size > len(self):

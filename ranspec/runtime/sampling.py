@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, AUGMENTATION, LABELS, FRAMEWORK, COLORS = range(1, 6)
+ORDER, AUGMENTATION, LABELS, FRAMEWORK, COLORS, VALIDATION = range(1, 7)
 
 FRACTION_BITS = 16
 """Maps have this many binary places: whole numbers, which every framework takes the same way."""
@@ -42,6 +42,12 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> NDArray[n
         raise ValueError(f"batch size {batch_size} for {size} samples")
     epoch, position = divmod(step, size // batch_size)
     return epoch_order(seed, epoch, size)[position * batch_size : (position + 1) * batch_size]
+
+
+def held_out(seed: int, count: int, size: int) -> NDArray[np.int64]:
+    """Choose `count` of `size` training samples for validation; they are in rising order."""
+    order = np.argsort(random_bits(seed, VALIDATION, 0, size), kind="stable")
+    return np.sort(order[:count]).astype(np.int64)
 
 
 def crop_and_flip(

@@ -48,6 +48,21 @@ class ConstantSchedule(Model):
     initial: Rate
 
 
+class PlateauSchedule(Model):
+    """The rate is multiplied by `factor` after `patience` epochs without a better validation.
+
+    Better is a higher accuracy than that of any epoch before.
+    """
+
+    kind: Literal["plateau"]
+    initial: Rate
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
+    patience: Annotated[int, Field(ge=1, le=10_000)] = 10
+    least: Annotated[float, Field(ge=0.0, le=1e3)] = Field(
+        default=0.0, description="The rate is never lowered below this."
+    )
+
+
 class StepSchedule(Model):
     """The rate is multiplied by `factor` at each of the given iterations."""
 
@@ -75,7 +90,8 @@ class ExponentialSchedule(Model):
 
 
 Schedule = Annotated[
-    StepSchedule | ExponentialSchedule | ConstantSchedule, Field(discriminator="kind")
+    StepSchedule | ExponentialSchedule | ConstantSchedule | PlateauSchedule,
+    Field(discriminator="kind"),
 ]
 
 
@@ -153,12 +169,27 @@ class Initialization(Model):
     deviation: Rate = Field(default=0.01, description="Standard deviation for kind normal.")
 
 
+class EarlyStopping(Model):
+    """Training ends after `patience` epochs without a higher validation accuracy."""
+
+    patience: Annotated[int, Field(ge=1, le=10_000)]
+    restore_best: bool = Field(
+        default=False, description="Test the weights of the epoch with the highest accuracy."
+    )
+
+
 class Training(Model):
     """The recipe."""
 
     data: Literal["cifar10", "cifar100", "digits", "imagenet", "tiny_imagenet", "folder"]
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
     iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 160_000
+    validation: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
+        default=0,
+        description="Training images that are held out, chosen by the seed, and evaluated after "
+        "every epoch; the test images are then evaluated only at the end.",
+    )
+    early_stopping: EarlyStopping | None = None
     optimizer: Optimizer = Sgd()
     learning_rate: Schedule = StepSchedule()
     augmentation: Augmentation = Augmentation()
@@ -173,3 +204,15 @@ class Training(Model):
         default=1.0, description="Ratio of clean labels; the others are drawn from the rest."
     )
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+
+    @model_validator(mode="after")
+    def _validates(self) -> Self:
+        if not self.validation:
+            if self.early_stopping:
+                raise ValueError("early_stopping needs validation: the number of images held out")
+            if isinstance(self.learning_rate, PlateauSchedule):
+                raise ValueError(
+                    "a learning_rate of kind plateau needs validation: the number of images held "
+                    "out"
+                )
+        return self

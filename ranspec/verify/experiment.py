@@ -131,7 +131,9 @@ def with_changing_rate(loaded: LoadedSpec) -> LoadedSpec:
         return loaded
     factor = schedule.factor if isinstance(schedule, StepSchedule) else StepSchedule().factor
     steps = StepSchedule(initial=schedule.initial, factor=factor)
-    train = recipe.model_copy(update={"learning_rate": steps})
+    train = recipe.model_copy(
+        update={"learning_rate": steps, "validation": 0, "early_stopping": None}
+    )
     return dataclasses.replace(loaded, spec=loaded.spec.model_copy(update={"train": train}))
 
 

@@ -125,3 +125,10 @@ def test_principal_colors_are_the_components_of_the_covariance_of_pixels() -> No
 
 def test_a_colour_that_does_not_vary_has_no_component() -> None:
     assert np.allclose(principal_colors(np.full((2, 2, 2, 3), 7, dtype=np.uint8)), 0)
+
+
+def test_a_split_parts_the_samples_and_keeps_their_order() -> None:
+    dataset = synthetic(6, classes=3, height=2, width=2, channels=1)
+    rest, chosen = dataset.split(np.array([1, 4]))
+    assert np.array_equal(rest.images, dataset.images[[0, 2, 3, 5]])
+    assert np.array_equal(chosen.labels, dataset.labels[[1, 4]])

@@ -6,6 +6,7 @@ from ranspec.runtime.sampling import (
     batch_indices,
     color_shares,
     crop_and_flip,
+    held_out,
     noisy_labels,
     step_seed,
 )
@@ -129,3 +130,10 @@ def test_color_shares_are_normal_and_their_own_for_each_image() -> None:
     assert np.allclose(shares.mean(axis=0), 0, atol=0.003)
     assert np.allclose(np.cov(shares.T), 0.01 * np.eye(3), atol=0.0003)
     assert np.allclose((abs(shares) < 0.1).mean(), 0.683, atol=0.01)
+
+
+def test_samples_held_out_are_different_ones_of_every_seed() -> None:
+    chosen = held_out(0, 400, 1000)
+    assert len(set(chosen.tolist())) == 400
+    assert (np.diff(chosen) > 0).all()
+    assert not np.array_equal(chosen, held_out(1, 400, 1000))

@@ -16,7 +16,9 @@ from ranspec.spec.training import (
     Adam,
     Augmentation,
     ConstantSchedule,
+    EarlyStopping,
     ExponentialSchedule,
+    PlateauSchedule,
     Sgd,
     StepSchedule,
     Training,
@@ -112,7 +114,26 @@ def variants() -> dict[str, Spec]:
         (0.0, LONG),
         ("digits", "imagenet"),
     )
-    return {
+    validations = itertools.product(
+        (
+            StepSchedule(),
+            PlateauSchedule(kind="plateau", initial=LONG, factor=LONG, patience=10_000, least=LONG),
+        ),
+        (None, *(EarlyStopping(patience=10_000, restore_best=best) for best in (False, True))),
+        ((0.0, Sgd()), (LONG, Adam())),
+    )
+    validated = {
+        f"validated{index}{'_' * 50}": spec(
+            f"validated{index}{'_' * 50}",
+            validation=100_000_000,
+            learning_rate=schedule,
+            early_stopping=stopping,
+            optimizer=optimizer,
+            clean_labels=1.0 - share,
+        )
+        for index, (schedule, stopping, (share, optimizer)) in enumerate(validations)
+    }
+    return validated | {
         f"variant{index}{'_' * 50}": spec(
             f"variant{index}{'_' * 50}",
             dropout=share,
@@ -145,7 +166,8 @@ def test_only_what_a_recipe_needs_is_rendered() -> None:
     plain = render(spec(dropout=0.0, augmentation=Augmentation(pad=0, flip=False)))
     for name in ("crop_and_flip", "noisy_labels", "manual_seed", "label_smoothing", "Adam"):
         assert name not in plain
-    assert "warp" not in plain
+    for name in ("warp", "validation", "progress.", "best"):
+        assert name not in plain
     assert "color" not in plain
     assert "ranspec" not in plain
 

@@ -25,6 +25,14 @@ from .conftest import Write
             "augmentation={pad: 0, area: [0.5]}",
             "train.augmentation.area",
         ),
+        (
+            "early_stopping={patience: 3}",
+            "early_stopping needs validation: the number of images held out",
+        ),
+        (
+            "learning_rate={kind: plateau, initial: 0.1}",
+            "a learning_rate of kind plateau needs validation: the number of images held out",
+        ),
         ("augmentation={pad: 0, area: [0.0, 1.0]}", "area.0: found 0.0, expected more than 0.0"),
     ],
 )
