@@ -13,10 +13,11 @@ from ranspec.ir.verifier import verify_graph
 from ranspec.spec import LoadedSpec, Spec, SpecError
 
 _TAKEN = """
-    Adam Annotated Any Array BatchNorm Block CHANNELS CHECKPOINT CLASSES Callable
+    Adam Annotated Any Array BEST BatchNorm Block CHANNELS CHECKPOINT CLASSES Callable
     CheckpointError CompiledStep Conv2D Conv2dPadded Count DATA DataError Dataset DeviceData
-    Draws F Fraction GroupedConv HEIGHT Literal Manifest MetricsLog NETWORK NORMALIZATION
-    NamedTuple Path Positive Rate SGD Sequence Settings SpatialAffine Tensor WIDTH
+    Draws F Fraction GroupedConv HEIGHT Literal MEASURES Manifest MetricsLog NETWORK
+    NORMALIZATION NamedTuple Path Positive Progress RMSProp Rate SGD Sequence Settings
+    SpatialAffine Tensor WIDTH
 """
 TAKEN_CLASS_NAMES = frozenset(_TAKEN.split())
 """Names that generated code uses already; a test collects them."""

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ranspec.analysis.reference import adam_step, cross_entropy, sgd_step
+from ranspec.analysis.reference import adam_step, cross_entropy, rmsprop_step, sgd_step
 from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation
 from ranspec.ir.trace import CallNode, Trace
-from ranspec.spec.training import Adam, Sgd, Training
+from ranspec.spec.training import Optimizer, RmsProp, Sgd, Training
 
 if TYPE_CHECKING:
     import numpy as np
@@ -158,7 +158,7 @@ def _decayed(graph: Graph) -> set[str]:
 
 
 def _optimize(
-    optimizer: Sgd | Adam,
+    optimizer: Optimizer,
     state: State,
     name: str,
     gradient: Array,
@@ -182,6 +182,17 @@ def _optimize(
             weight_decay=weight_decay,
         )
         return {name: parameter, f"optimizer.momentum.{name}": velocity}
+    if isinstance(optimizer, RmsProp):
+        parameter, second = rmsprop_step(
+            state[name],
+            gradient,
+            slot("second_moment"),
+            learning_rate=learning_rate,
+            decay=optimizer.decay,
+            epsilon=optimizer.epsilon,
+            weight_decay=weight_decay,
+        )
+        return {name: parameter, f"optimizer.second_moment.{name}": second}
     parameter, first, second = adam_step(
         state[name],
         gradient,

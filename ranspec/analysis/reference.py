@@ -49,6 +49,27 @@ def sgd_step(
     return parameter - learning_rate * direction, velocity
 
 
+def rmsprop_step(
+    parameter: Array,
+    gradient: Array,
+    second_moment: Array,
+    *,
+    learning_rate: float,
+    decay: float,
+    epsilon: float,
+    weight_decay: float,
+) -> tuple[Array, Array]:
+    """Return the parameter and the second moment after a step of RMSProp with an L2 penalty.
+
+    The moment starts at zero. As in PyTorch epsilon is added to its root.
+    """
+    import numpy as np
+
+    penalized = gradient + weight_decay * parameter
+    second_moment = decay * second_moment + (1 - decay) * penalized * penalized
+    return parameter - learning_rate * penalized / (np.sqrt(second_moment) + epsilon), second_moment
+
+
 def adam_step(
     parameter: Array,
     gradient: Array,

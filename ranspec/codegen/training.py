@@ -12,11 +12,12 @@ from pathlib import PurePosixPath
 
 from ranspec.spec.model import Spec
 from ranspec.spec.training import (
-    Adam,
     Augmentation,
     ConstantSchedule,
     ExponentialSchedule,
+    Optimizer,
     PlateauSchedule,
+    RmsProp,
     Schedule,
     Sgd,
     StepSchedule,
@@ -232,13 +233,19 @@ def _warmup(schedule: Schedule) -> Warmup | None:
     return schedule.warmup if isinstance(schedule, StepSchedule) else None
 
 
-def _optimizer(optimizer: Sgd | Adam) -> tuple[str, ...]:
+def _optimizer(optimizer: Optimizer) -> tuple[str, ...]:
     help = "L2 penalty, not on biases or norms"
     decay = _setting("weight_decay", "Rate", help, optimizer.weight_decay)
     if isinstance(optimizer, Sgd):
         return (
             _setting("momentum", "Fraction", "momentum of SGD", optimizer.momentum),
             _setting("nesterov", "bool", "look ahead along the momentum", optimizer.nesterov),
+            decay,
+        )
+    if isinstance(optimizer, RmsProp):
+        return (
+            _setting("decay", "Fraction", "decay of RMSProp's second moment", optimizer.decay),
+            _setting("epsilon", "Rate", "term in RMSProp's denominator", optimizer.epsilon),
             decay,
         )
     return (

@@ -1,9 +1,9 @@
 """Checkpoints: safetensors under canonical names and layouts, with a manifest.
 
 Weights and batch-norm statistics have their canonical names; optimiser state is
-`optimizer.momentum.<name>` for SGD (PyTorch's velocity, without the learning rate) and
-`optimizer.first_moment.<name>`, `optimizer.second_moment.<name>` for Adam. Any framework can
-resume any other's checkpoint.
+`optimizer.momentum.<name>` for SGD (PyTorch's velocity, without the learning rate),
+`optimizer.first_moment.<name>` and `optimizer.second_moment.<name>` for Adam, the latter alone for
+RMSProp. Any framework can resume any other's checkpoint.
 """
 
 from __future__ import annotations

@@ -31,7 +31,19 @@ class Adam(Model):
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
 
 
-Optimizer = Annotated[Sgd | Adam, Field(discriminator="kind")]
+class RmsProp(Model):
+    """RMSProp (Tieleman and Hinton, 2012), epsilon added to the root, with L2 penalty.
+
+    The defaults are those of Inception-v4 (Szegedy et al., 2017).
+    """
+
+    kind: Literal["rmsprop"]
+    decay: Fraction = 0.9
+    epsilon: Rate = 1.0
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+
+
+Optimizer = Annotated[Sgd | Adam | RmsProp, Field(discriminator="kind")]
 
 
 class Warmup(Model):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ranspec.ir.graph import Graph
 from ranspec.spec.model import Spec
-from ranspec.spec.training import Sgd
+from ranspec.spec.training import RmsProp, Sgd
 from ranspec.verify import probe
 from ranspec.verify.report import Check, Parting
 
@@ -153,6 +153,8 @@ def joint_errors(
 def _slots(spec: Spec) -> tuple[str, ...]:
     if isinstance(spec.train.optimizer, Sgd):
         return ("momentum",) if spec.train.optimizer.momentum else ()
+    if isinstance(spec.train.optimizer, RmsProp):
+        return ("second_moment",)
     return "first_moment", "second_moment"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ranspec.analysis.reference import adam_step, cross_entropy, sgd_step
+from ranspec.analysis.reference import adam_step, cross_entropy, rmsprop_step, sgd_step
 
 RATES = [0.1, 0.1, 0.01, 0.01, 0.001]
 
@@ -75,6 +75,27 @@ def test_adam_agrees_with_torch_when_the_learning_rate_drops() -> None:
             beta1=0.8,
             beta2=0.95,
             epsilon=1e-3,
+            weight_decay=0.05,
+        )
+        optimizer.param_groups[0]["lr"] = rate
+        leaf.grad = torch.tensor(gradient)
+        optimizer.step()
+    np.testing.assert_allclose(parameter, leaf.detach().numpy(), rtol=1e-12)
+
+
+def test_rmsprop_agrees_with_torch_when_the_learning_rate_drops() -> None:
+    torch = pytest.importorskip("torch")
+    parameter, moment = np.linspace(-1, 1, 12).reshape(3, 4), np.zeros((3, 4))
+    leaf = torch.tensor(parameter, requires_grad=True)
+    optimizer = torch.optim.RMSprop([leaf], alpha=0.9, eps=0.5, weight_decay=0.05)
+    for rate, gradient in zip(RATES, gradients(), strict=True):
+        parameter, moment = rmsprop_step(
+            parameter,
+            gradient,
+            moment,
+            learning_rate=rate,
+            decay=0.9,
+            epsilon=0.5,
             weight_decay=0.05,
         )
         optimizer.param_groups[0]["lr"] = rate

@@ -21,6 +21,8 @@ def trained(name: str) -> tuple["torch.nn.Module", "torch.optim.Optimizer"]:
     model = network().to(memory_format=torch.channels_last)
     if name == "SGD":
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    elif name == "RMSprop":
+        optimizer = torch.optim.RMSprop(model.parameters(), lr=0.1)
     else:
         optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     for step in range(2):
@@ -62,7 +64,7 @@ def test_normalisation_keeps_the_precision_of_the_statistics() -> None:
     assert (result == 0.1875).all()
 
 
-@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+@pytest.mark.parametrize("optimizer", ["SGD", "RMSprop", "Adam"])
 def test_a_loaded_run_goes_on_as_the_saved_one(optimizer: str) -> None:
     model, saved = trained(optimizer)
     arrays = weights.state(model, saved)

@@ -19,6 +19,7 @@ from ranspec.spec.training import (
     EarlyStopping,
     ExponentialSchedule,
     PlateauSchedule,
+    RmsProp,
     Sgd,
     StepSchedule,
     Training,
@@ -102,6 +103,7 @@ def variants() -> dict[str, Spec]:
         (
             Sgd(momentum=LONG, weight_decay=LONG),
             Adam(beta1=LONG, beta2=LONG, epsilon=LONG, weight_decay=LONG),
+            RmsProp(kind="rmsprop", decay=LONG, epsilon=LONG, weight_decay=LONG),
         ),
         (
             StepSchedule(initial=LONG, factor=LONG, at=(1,)),
@@ -120,7 +122,7 @@ def variants() -> dict[str, Spec]:
             PlateauSchedule(kind="plateau", initial=LONG, factor=LONG, patience=10_000, least=LONG),
         ),
         (None, *(EarlyStopping(patience=10_000, restore_best=best) for best in (False, True))),
-        ((0.0, Sgd()), (LONG, Adam())),
+        ((0.0, Sgd()), (LONG, RmsProp(kind="rmsprop"))),
     )
     validated = {
         f"validated{index}{'_' * 50}": spec(

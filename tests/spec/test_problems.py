@@ -107,7 +107,7 @@ def test_a_wrong_line_is_told_with_its_position(write: Write, line: str, expecte
         ("digits", "digits\n  learning_rate: {at: [5, 5]}", "14:19: train.learning_rate.at: "
          "found [5, 5], expected rising iterations"),
         ("digits", "digits\n  optimizer: {kind: [sgd]}", "14:15: train.optimizer.kind: "
-         "found a list, expected sgd or adam"),
+         "found a list, expected sgd, adam or rmsprop"),
     ],
 )  # fmt: skip
 def test_a_wrong_key_is_told_with_its_position(

@@ -90,6 +90,7 @@ NETWORKS: Mapping[str, Network] = {
         "train.learning_rate={kind: exponential, initial: 0.001, factor: 0.5, every: 7}",
         "train.label_smoothing=0",
     ),
+    "RMSProp": tiny("train.optimizer={kind: rmsprop, epsilon: 0.01, weight_decay: 0.001}"),
     "constant rate": tiny("train.learning_rate={kind: constant, initial: 0.01}"),
     "warm-up": tiny("train.learning_rate.warmup={iterations: 5, rate: 0.01}"),
     "plain momentum, other batch norm": single_unit(
