@@ -126,9 +126,14 @@ def test_builds_do_not_depend_on_hash_seed_folder_or_time(tmp_path: Path) -> Non
 def test_no_network_takes_a_name_that_generated_code_uses(backend: str) -> None:
     loaded = load_backend(backend)
     used = {*loaded.layers_module, *loaded.imports}
-    for spec in ("attention_digits", "attention56_imagenet"):
+    for spec in (
+        "attention_digits",
+        "attention56_imagenet",
+        "lzlz2020/attention56_cifar",
+        "baselines/inception_resnet_v1_imagenet",
+    ):
         for file in ("model.py", "train.py"):
-            used |= names(ast.parse(rendered(spec, backend)[file])) - {class_name(spec)}
+            used |= names(ast.parse(rendered(spec, backend)[file])) - {class_name(Path(spec).name)}
     capitalised = {name for name in used if name[0].isupper()}
     blocks = {definition.class_name for definition in definitions()}
     # Classes of one model.py are told apart when they are named.

@@ -31,6 +31,15 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def split(self, held_out: NDArray[np.int64]) -> tuple[Dataset, Dataset]:
+        """Return the other samples, and those held out."""
+        others = np.delete(np.arange(len(self)), held_out)
+        rest, chosen = (
+            Dataset(self.images[part], self.labels[part], self.classes)
+            for part in (others, held_out)
+        )
+        return rest, chosen
+
     def check_batch_size(self, batch_size: int) -> None:
         """Raise DataError if there are fewer images than a batch has."""
         if batch_size > len(self):
@@ -164,6 +173,26 @@ def statistics(
     variance = (shares * (values - mean[:, None]) ** 2).sum(axis=1)
     deviation = np.sqrt(np.where(variance > 0, variance, 1.0))
     return mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape)
+
+
+def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """Return the principal components of the pixels, scaled to [0, 1], as rows [C, C].
+
+    Each is as long as its variance, as in AlexNet (Krizhevsky et al., 2012).
+    """
+    channels = images.shape[3]
+    total, products = np.zeros(channels), np.zeros((channels, channels))
+    for start in range(0, len(images), 1024):
+        pixels = images[start : start + 1024].reshape(-1, channels).astype(np.float64)
+        total += pixels.sum(axis=0)
+        products += pixels.T @ pixels
+    count = images.size // channels
+    mean = total / count
+    variances, directions = np.linalg.eigh((products / count - np.outer(mean, mean)) / 255**2)
+    # The sign of a component is the solver's choice.
+    largest = np.abs(directions).argmax(axis=0)
+    signs = np.sign(directions[largest, np.arange(channels)])
+    return np.asarray((directions * signs * variances).T, dtype=np.float64)
 
 
 def _fit(image: object, height: int, width: int, channels: int) -> NDArray[np.uint8]:

@@ -25,13 +25,13 @@ from jax import Array
 
 import checkpoint
 import weights
-from augment import augment, normalize
+from augment import normalize, shift_colors, warp
 from checkpoint import CheckpointError, Manifest
-from data import DataError, Dataset, load_dataset, statistics
+from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention56Imagenet
-from sampling import batch_indices, crop_and_flip
+from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
 
@@ -41,6 +41,7 @@ HEIGHT, WIDTH, CHANNELS = 224, 224, 3
 CLASSES = 1000
 NORMALIZATION = "channel_mean_std"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -65,8 +66,13 @@ class Settings:
     momentum: Annotated[Fraction, "momentum of SGD"] = 0.9
     nesterov: Annotated[bool, "look ahead along the momentum"] = True
     weight_decay: Annotated[Rate, "L2 penalty, not on biases or norms"] = 0.0001
-    pad: Annotated[Count, "zero pixels around an image to crop from"] = 32
+    area: Annotated[tuple[Rate, Rate], "least and largest share to crop"] = (0.08, 1.0)
+    ratio: Annotated[tuple[Rate, Rate], "least and largest width / height of it"] = (
+        0.75,
+        1.3333333333333333,
+    )
     flip: Annotated[bool, "flip images at random, left to right"] = True
+    color: Annotated[Rate, "deviation of shares of principal colours"] = 0.1
     evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
     log_every: Annotated[Positive, "steps between lines of metrics"] = 100
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
@@ -143,36 +149,48 @@ class DeviceData(NamedTuple):
     labels: Array
     mean: Array
     scale: Array
+    directions: Array
 
 
 class Draws(NamedTuple):
     """What is drawn for a step, by the host."""
 
     indices: np.ndarray
-    offsets: np.ndarray
-    flips: np.ndarray
+    shares: np.ndarray
+    maps: np.ndarray
 
 
-def to_device(dataset: Dataset, mean: np.ndarray, scale: np.ndarray) -> DeviceData:
+def to_device(
+    dataset: Dataset, mean: np.ndarray, scale: np.ndarray, directions: np.ndarray
+) -> DeviceData:
     """Put a dataset on the device."""
     labels = dataset.labels.astype(np.int32)
-    statistics = mean.astype(np.float32), scale.astype(np.float32)
-    return DeviceData(*jax.device_put((dataset.images, labels, *statistics)))
+    constants = [array.astype(np.float32) for array in (mean, scale, directions)]
+    return DeviceData(*jax.device_put((dataset.images, labels, *constants)))
 
 
 def draw(step: int, size: int, settings: Settings) -> Draws:
     """Return the draws of a step, a pure function of the seed and the step."""
     indices = batch_indices(settings.seed, step, settings.batch_size, size)
-    offsets, flips = crop_and_flip(
-        settings.seed, step, settings.batch_size, settings.pad, settings.flip
+    shares = color_shares(settings.seed, step, settings.batch_size, CHANNELS, settings.color)
+    maps = affine_maps(
+        settings.seed,
+        step,
+        settings.batch_size,
+        HEIGHT,
+        WIDTH,
+        area=settings.area,
+        ratio=settings.ratio,
+        flip=settings.flip,
     )
-    return Draws(indices.astype(np.int32), offsets, flips)
+    return Draws(indices.astype(np.int32), shares, maps)
 
 
 def training_batch(data: DeviceData, draws: Draws, settings: Settings) -> tuple[Array, Array]:
     """Return float images [N, H, W, C] and labels."""
     images = data.images[draws.indices]
-    images = augment(images, draws.offsets, draws.flips, settings.pad, data.mean, data.scale)
+    images = shift_colors(images, draws.shares, data.directions)
+    images = normalize(warp(images, draws.maps), data.mean, data.scale)
     return images, data.labels[draws.indices]
 
 
@@ -209,30 +227,36 @@ class CompiledStep:
         return jax.tree.leaves(nnx.state(objects)), loss
 
 
-def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     graph, state = nnx.split(model)
     count = len(data.labels)
     size = min(settings.batch_size, count)
     sums = [evaluate_batch(graph, state, data, start, size) for start in range(0, count, size)]
-    loss, correct = np.sum(jax.device_get(sums), axis=0) / count
-    return float(loss), float(correct)
+    means = np.sum(jax.device_get(sums), axis=0) / count
+    return dict(zip(MEASURES, means.tolist(), strict=True))
 
 
 @partial(jax.jit, static_argnames=("graph", "size"))
 def evaluate_batch(
     graph: nnx.GraphDef, state: nnx.State, data: DeviceData, start: Array, size: int
-) -> tuple[Array, Array]:
-    """Return the summed loss and the number of hits of up to `size` images from `start` on."""
+) -> tuple[Array, ...]:
+    """Return the sum of each measure over up to `size` images from `start` on."""
     model = nnx.merge(graph, state)
     model.eval()
     indices = jnp.minimum(start, len(data.labels) - size) + jnp.arange(size)
     labels = data.labels[indices]
     logits = wide(model(normalize(data.images[indices], data.mean, data.scale)))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = logits.argmax(axis=-1) == labels
-    fresh = indices >= start
-    return jnp.sum(losses, where=fresh), jnp.sum(hits, where=fresh)
+    correct = logits.argmax(axis=-1) == labels
+    measures = losses, correct, in_top5(logits, labels)
+    return tuple(jnp.sum(measure, where=indices >= start) for measure in measures)
+
+
+def in_top5(logits: Array, labels: Array) -> Array:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < jnp.take_along_axis(logits, labels[:, None], axis=1)
+    return lower.sum(axis=1) >= CLASSES - 5
 
 
 def wide(logits: Array) -> Array:
@@ -300,13 +324,13 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
     size = len(training_data.labels)
     steps_per_epoch = size // settings.batch_size
     take_step = CompiledStep(model, optimizer, settings)
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[Array] = []
     started = time.perf_counter()
     with progress_bar(settings.iterations, first_step) as bar:
@@ -329,12 +353,12 @@ def train(
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
                 take_step.write_back()
-                test_loss, accuracy = evaluate(model, test_data, settings)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -347,7 +371,8 @@ def main(settings: Settings) -> None:
     )
     training_set.check_batch_size(settings.batch_size)
     mean, scale = statistics(training_set.images, NORMALIZATION)
-    test_data = to_device(test_set, mean, scale)
+    directions = principal_colors(training_set.images)
+    test_data = to_device(test_set, mean, scale, directions)
 
     model = make_model(settings)
     optimizer = make_optimizer(model, settings)
@@ -356,14 +381,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings)
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings)
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
-    training_data = to_device(training_set, mean, scale)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    training_data = to_device(training_set, mean, scale, directions)
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 

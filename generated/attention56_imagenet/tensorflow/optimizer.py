@@ -1,7 +1,7 @@
-"""SGD and Adam as PyTorch defines them, with an L2 penalty on convolution and linear weights.
+"""SGD, RMSProp and Adam in PyTorch's form, with an L2 penalty on convolution and linear weights.
 
 Keras' own keep the learning rate inside the velocity, decay weights apart from the gradient, and
-correct Adam's bias after adding epsilon.
+correct Adam's bias after adding epsilon; their RMSProp adds it within the root.
 """
 
 from __future__ import annotations
@@ -70,6 +70,23 @@ class SGD(PenalizedOptimizer):
         velocity = self.momentum * slot + gradient
         slot.assign(velocity)
         return gradient + self.momentum * velocity if self.nesterov else velocity
+
+
+class RMSProp(PenalizedOptimizer):
+    """RMSProp (Tieleman and Hinton, 2012), epsilon added to the root of the second moment."""
+
+    slot_names = ("second_moment",)
+
+    def __init__(self, learning_rate: float, decay: float, epsilon: float, penalty: float) -> None:
+        super().__init__(learning_rate, penalty)
+        self.decay = decay
+        self.epsilon = epsilon
+
+    def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
+        (slot,) = slots
+        second_moment = self.decay * slot + (1 - self.decay) * tf.square(gradient)
+        slot.assign(second_moment)
+        return gradient / (tf.sqrt(second_moment) + self.epsilon)
 
 
 class Adam(PenalizedOptimizer):

@@ -13,7 +13,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, AUGMENTATION, LABELS, FRAMEWORK = range(1, 5)
+ORDER, AUGMENTATION, LABELS, FRAMEWORK, COLORS, VALIDATION = range(1, 7)
+
+FRACTION_BITS = 16
+"""Maps have this many binary places: whole numbers, which every framework takes the same way."""
+
+ATTEMPTS = 10
+"""Crops drawn for an image, of which the first that fits is taken."""
 
 
 def random_bits(seed: int, purpose: int, position: int, count: int) -> NDArray[np.uint64]:
@@ -38,6 +44,12 @@ def batch_indices(seed: int, step: int, batch_size: int, size: int) -> NDArray[n
     return epoch_order(seed, epoch, size)[position * batch_size : (position + 1) * batch_size]
 
 
+def held_out(seed: int, count: int, size: int) -> NDArray[np.int64]:
+    """Choose `count` of `size` training samples for validation; they are in rising order."""
+    order = np.argsort(random_bits(seed, VALIDATION, 0, size), kind="stable")
+    return np.sort(order[:count]).astype(np.int64)
+
+
 def crop_and_flip(
     seed: int, step: int, batch_size: int, pad: int, flip: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
@@ -46,6 +58,65 @@ def crop_and_flip(
     offsets = (bits[:, :2] % np.uint64(2 * pad + 1)).astype(np.int32)
     flips = (bits[:, 2] & np.uint64(1)).astype(np.bool_) & flip
     return offsets, flips
+
+
+def affine_maps(
+    seed: int,
+    step: int,
+    batch_size: int,
+    height: int,
+    width: int,
+    *,
+    area: tuple[float, float] = (1.0, 1.0),
+    ratio: tuple[float, float] = (1.0, 1.0),
+    shift: float = 0.0,
+    zoom: float = 0.0,
+    shear: float = 0.0,
+    rotation: float = 0.0,
+    flip: bool = False,
+) -> NDArray[np.int32]:
+    """Draw which point of an image each pixel is taken from: maps int32 [batch, 2, 3].
+
+    A map takes (row, column, 1) to a row and a column in units of 2**-16 pixels. It flips, zooms
+    height and width by factors within 1 - zoom .. 1 + zoom, moves pixels across by up to `shear`
+    times their distance from the middle row, rotates by up to `rotation` degrees, shifts by up to
+    `shift` of height and width, all about the centre, then goes to a crop of some `area` of the
+    image and `ratio` of width to height, relative to the image's. A crop that fits in none of ten
+    attempts is the whole image.
+    """
+    count = 9 + 2 * ATTEMPTS
+    draws = _uniform(random_bits(seed, AUGMENTATION, step, count * batch_size)).reshape(-1, count)
+    signed = 2 * draws - 1
+    mirrored = np.where(flip & (draws[:, 0] < 0.5), -1.0, 1.0)
+    scales = 1 + zoom * signed[:, 1:3]
+    slopes = shear * signed[:, 3]
+    angles = np.radians(rotation) * signed[:, 4]
+    corners, extents = _crops(draws[:, 7:], area, ratio)
+
+    linear = np.zeros((batch_size, 2, 2))
+    linear[:, 0, 0], linear[:, 1, 1] = scales[:, 0], scales[:, 1] * mirrored
+    linear[:, 1, 0] = slopes * linear[:, 0, 0]
+    sines, cosines = np.sin(angles)[:, None], np.cos(angles)[:, None]
+    down, across = linear[:, 0], linear[:, 1]
+    linear = np.stack([cosines * down - sines * across, sines * down + cosines * across], axis=1)
+
+    size = np.array([height, width])
+    centre = (size - 1) / 2
+    moved = (extents * shift * signed[:, 5:7] + corners + extents / 2 - 1 / 2) * size
+    linear = extents[:, :, None] * linear
+    constant = centre + moved - linear @ centre
+    maps = np.concatenate([linear, constant[:, :, None]], axis=2)
+    return np.asarray(np.rint(maps * 2**FRACTION_BITS), dtype=np.int32)
+
+
+def color_shares(
+    seed: int, step: int, batch_size: int, channels: int, deviation: float
+) -> NDArray[np.float32]:
+    """Draw how much of each principal colour an image gains, normal, float32 [batch, channels]."""
+    count = batch_size * channels
+    draws = _uniform(random_bits(seed, COLORS, step, 2 * count)).reshape(2, batch_size, channels)
+    normal = np.sqrt(-2 * np.log(1 - draws[0])) * np.cos(2 * np.pi * draws[1])
+    return np.asarray(deviation * normal, dtype=np.float32)
 
 
 def noisy_labels(
@@ -61,3 +132,24 @@ def noisy_labels(
 def step_seed(seed: int, step: int) -> int:
     """Return a 31-bit seed for a framework's own generator (dropout) at a step."""
     return int(random_bits(seed, FRAMEWORK, step, 1)[0] >> np.uint64(33))
+
+
+def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
+    """Return numbers in [0, 1) that have all of a float's 53 bits."""
+    return np.asarray((bits >> np.uint64(11)) * 2.0**-53, dtype=np.float64)
+
+
+def _crops(
+    draws: NDArray[np.float64], area: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return corners and extents of crops, [batch, 2], as shares of height and width.
+
+    Ratios are uniform in their logarithm.
+    """
+    areas = area[0] + (area[1] - area[0]) * draws[:, 2 : 2 + ATTEMPTS]
+    ratios = ratio[0] * (ratio[1] / ratio[0]) ** draws[:, 2 + ATTEMPTS :]
+    attempts = np.sqrt(np.stack([areas / ratios, areas * ratios], axis=2))
+    fitting = attempts.max(axis=2) <= 1
+    first = attempts[np.arange(len(draws)), fitting.argmax(axis=1)]
+    extents = np.where(fitting.max(axis=1, keepdims=True), first, 1.0)
+    return (1 - extents) * draws[:, :2], extents

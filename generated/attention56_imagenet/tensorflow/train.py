@@ -27,14 +27,14 @@ import tensorflow as tf
 
 import checkpoint
 import weights
-from augment import augment, normalize
+from augment import normalize, shift_colors, warp
 from checkpoint import CheckpointError, Manifest
-from data import DataError, Dataset, load_dataset, statistics
+from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention56Imagenet
 from optimizer import SGD
-from sampling import batch_indices, crop_and_flip
+from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
 
@@ -44,6 +44,7 @@ HEIGHT, WIDTH, CHANNELS = 224, 224, 3
 CLASSES = 1000
 NORMALIZATION = "channel_mean_std"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,13 @@ class Settings:
     momentum: Annotated[Fraction, "momentum of SGD"] = 0.9
     nesterov: Annotated[bool, "look ahead along the momentum"] = True
     weight_decay: Annotated[Rate, "L2 penalty, not on biases or norms"] = 0.0001
-    pad: Annotated[Count, "zero pixels around an image to crop from"] = 32
+    area: Annotated[tuple[Rate, Rate], "least and largest share to crop"] = (0.08, 1.0)
+    ratio: Annotated[tuple[Rate, Rate], "least and largest width / height of it"] = (
+        0.75,
+        1.3333333333333333,
+    )
     flip: Annotated[bool, "flip images at random, left to right"] = True
+    color: Annotated[Rate, "deviation of shares of principal colours"] = 0.1
     evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
     log_every: Annotated[Positive, "steps between lines of metrics"] = 100
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
@@ -127,21 +133,28 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
 class DeviceData:
     """A dataset on the device, and its batches in the network's form."""
 
-    def __init__(self, dataset: Dataset, mean: np.ndarray, scale: np.ndarray):
+    def __init__(
+        self, dataset: Dataset, mean: np.ndarray, scale: np.ndarray, directions: np.ndarray
+    ):
         self.images = tf.constant(dataset.images)
         self.labels = tf.constant(dataset.labels)
         self.mean = tf.constant(mean, keras.config.floatx())
         self.scale = tf.constant(scale, keras.config.floatx())
+        self.directions = tf.constant(directions, keras.config.floatx())
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def augmented(
-        self, indices: tf.Tensor, offsets: tf.Tensor, flips: tf.Tensor, pad: int
+        self,
+        indices: tf.Tensor,
+        shares: tf.Tensor,
+        maps: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return images and labels by index, the images cropped and flipped as drawn."""
+        """Return images and labels by index, the images changed as drawn."""
         images = tf.gather(self.images, indices)
-        images = augment(images, offsets, flips, pad, self.mean, self.scale)
+        images = shift_colors(images, shares, self.directions)
+        images = normalize(warp(images, maps), self.mean, self.scale)
         return images, tf.gather(self.labels, indices)
 
     def batch(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -157,33 +170,38 @@ def training_step(
     settings: Settings,
     learning_rate: tf.Tensor,
     indices: tf.Tensor,
-    offsets: tf.Tensor,
-    flips: tf.Tensor,
+    shares: tf.Tensor,
+    maps: tf.Tensor,
 ) -> tf.Tensor:
     """Make a batch of what was drawn for a step, and take the step; return the loss."""
-    images, labels = data.augmented(indices, offsets, flips, settings.pad)
+    images, labels = data.augmented(indices, shares, maps)
     return train_step(model, optimizer, images, labels, learning_rate, settings)
 
 
 def draw(step: int, size: int, settings: Settings) -> tuple[tf.Tensor, ...]:
     """Return what a step draws for a dataset of `size`, a pure function of the seed and the step.
 
-    It is the learning rate and all that follows it in `training_step`.
+    It is all that follows the learning rate in `training_step`.
     """
-    return (
-        tf.constant(learning_rate(step, settings), keras.config.floatx()),
-        tf.constant(batch_indices(settings.seed, step, settings.batch_size, size)),
-        *map(
-            tf.constant,
-            crop_and_flip(settings.seed, step, settings.batch_size, settings.pad, settings.flip),
-        ),
+    indices = batch_indices(settings.seed, step, settings.batch_size, size)
+    shares = color_shares(settings.seed, step, settings.batch_size, CHANNELS, settings.color)
+    maps = affine_maps(
+        settings.seed,
+        step,
+        settings.batch_size,
+        HEIGHT,
+        WIDTH,
+        area=settings.area,
+        ratio=settings.ratio,
+        flip=settings.flip,
     )
+    return tuple(map(tf.constant, [indices, shares, maps]))
 
 
 def evaluation_step(
     model: keras.Model, data: DeviceData, settings: Settings, start: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the summed loss and the number of right answers of a batch from `start` on."""
+) -> tuple[tf.Tensor, ...]:
+    """Return the sum of each measure over a batch from `start` on."""
     indices = start + tf.range(settings.batch_size)
     present = indices < len(data)
     images, labels = data.batch(tf.minimum(indices, len(data) - 1))
@@ -193,17 +211,24 @@ def evaluation_step(
     return (
         tf.reduce_sum(tf.where(present, losses, 0)),
         tf.math.count_nonzero(correct & present),
+        tf.math.count_nonzero(in_top5(logits, labels) & present),
     )
+
+
+def in_top5(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < tf.gather(logits, labels, axis=1, batch_dims=1)[:, None]
+    return tf.math.count_nonzero(lower, axis=1) >= CLASSES - 5
 
 
 def evaluate(
     model: keras.Model, data: DeviceData, settings: Settings, step: Callable = evaluation_step
-) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     starts = range(0, len(data), settings.batch_size)
-    results = [step(model, data, settings, tf.constant(start)) for start in starts]
-    loss, correct = (float(tf.reduce_sum(values)) for values in zip(*results, strict=True))
-    return loss / len(data), correct / len(data)
+    sums = [step(model, data, settings, tf.constant(start)) for start in starts]
+    totals = [float(tf.reduce_sum(values)) for values in zip(*sums, strict=True)]
+    return {name: total / len(data) for name, total in zip(MEASURES, totals, strict=True)}
 
 
 def compiled(function: Callable, settings: Settings) -> Callable:
@@ -261,18 +286,20 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
-    steps_per_epoch = len(training_data) // settings.batch_size
+    size = len(training_data)
+    steps_per_epoch = size // settings.batch_size
     take_step = compiled(training_step, settings)
     take_evaluation_step = compiled(evaluation_step, settings)
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[tf.Tensor] = []
     started = time.perf_counter()
     with progress_bar(settings.iterations, first_step) as bar:
         for step in range(first_step, settings.iterations):
-            drawn = draw(step, len(training_data), settings)
+            rate = learning_rate(step, settings)
+            drawn = tf.constant(rate, keras.config.floatx()), *draw(step, size, settings)
             losses.append(take_step(model, optimizer, training_data, settings, *drawn))
             bar.update()
             done = step + 1
@@ -280,24 +307,21 @@ def train(
             if done % settings.log_every == 0 or last:
                 loss = float(tf.reduce_mean(losses))
                 speed = len(losses) * settings.batch_size / (time.perf_counter() - started)
+                epoch = done / steps_per_epoch
                 log.write(
-                    step=done,
-                    epoch=done / steps_per_epoch,
-                    learning_rate=learning_rate(step, settings),
-                    loss=loss,
-                    images_per_second=speed,
+                    step=done, epoch=epoch, learning_rate=rate, loss=loss, images_per_second=speed
                 )
                 bar.set_postfix(loss=f"{loss:.4f}")
                 losses.clear()
                 started = time.perf_counter()
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
-                test_loss, accuracy = evaluate(model, test_data, settings, take_evaluation_step)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings, take_evaluation_step)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -312,7 +336,8 @@ def main(settings: Settings) -> None:
     )
     training_set.check_batch_size(settings.batch_size)
     mean, scale = statistics(training_set.images, NORMALIZATION)
-    test_data = DeviceData(test_set, mean, scale)
+    directions = principal_colors(training_set.images)
+    test_data = DeviceData(test_set, mean, scale, directions)
 
     if settings.precision == "bfloat16":
         keras.config.set_dtype_policy("mixed_bfloat16")
@@ -326,14 +351,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings, compiled(evaluation_step, settings))
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings, compiled(evaluation_step, settings))
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
-    training_data = DeviceData(training_set, mean, scale)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    training_data = DeviceData(training_set, mean, scale, directions)
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 

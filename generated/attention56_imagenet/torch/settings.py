@@ -52,8 +52,8 @@ def parse_settings(
 ) -> T:
     """Read settings from the command line; the text in a field's `Annotated` is its help.
 
-    A field is a number, str, bool (`--flip`, `--no-flip`), Path, Literal, a tuple of one of these,
-    or one of these or None.
+    A field is a number, str, bool (`--flip`, `--no-flip`), Path, Literal, a tuple of one of these
+    (any number, or as many as the type says), or one of these or None.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -95,7 +95,8 @@ def _options(hint: Any, allowed: Range = ANY) -> dict[str, Any]:
     if origin in (Union, types.UnionType):
         return _options(next(a for a in arguments if a is not type(None)), allowed)
     if origin is tuple:
-        return {"nargs": "*", "action": _StoreTuple, **_options(arguments[0], allowed)}
+        count = "*" if arguments[-1] is Ellipsis else len(arguments)
+        return {"nargs": count, "action": _StoreTuple, **_options(arguments[0], allowed)}
     if origin is Literal:
         return {"choices": arguments}
     if hint is bool:

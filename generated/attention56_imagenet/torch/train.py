@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 import checkpoint
 import weights
-from augment import augment, normalize
+from augment import normalize, shift_colors, warp
 from checkpoint import CheckpointError, Manifest
-from data import DataError, Dataset, load_dataset, statistics
+from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import decayed, initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention56Imagenet
-from sampling import batch_indices, crop_and_flip
+from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
 
@@ -38,6 +38,7 @@ HEIGHT, WIDTH, CHANNELS = 224, 224, 3
 CLASSES = 1000
 NORMALIZATION = "channel_mean_std"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,13 @@ class Settings:
     momentum: Annotated[Fraction, "momentum of SGD"] = 0.9
     nesterov: Annotated[bool, "look ahead along the momentum"] = True
     weight_decay: Annotated[Rate, "L2 penalty, not on biases or norms"] = 0.0001
-    pad: Annotated[Count, "zero pixels around an image to crop from"] = 32
+    area: Annotated[tuple[Rate, Rate], "least and largest share to crop"] = (0.08, 1.0)
+    ratio: Annotated[tuple[Rate, Rate], "least and largest width / height of it"] = (
+        0.75,
+        1.3333333333333333,
+    )
     flip: Annotated[bool, "flip images at random, left to right"] = True
+    color: Annotated[Rate, "deviation of shares of principal colours"] = 0.1
     evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
     log_every: Annotated[Positive, "steps between lines of metrics"] = 100
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
@@ -120,11 +126,19 @@ def train_step(
 class DeviceData:
     """A dataset on the device, and its batches in the network's form."""
 
-    def __init__(self, dataset: Dataset, mean: np.ndarray, scale: np.ndarray, device: torch.device):
+    def __init__(
+        self,
+        dataset: Dataset,
+        mean: np.ndarray,
+        scale: np.ndarray,
+        directions: np.ndarray,
+        device: torch.device,
+    ):
         self.images = torch.from_numpy(dataset.images).to(device)
         self.labels = torch.from_numpy(dataset.labels).to(device)
         self.mean = torch.from_numpy(mean).to(device, torch.float32)
         self.scale = torch.from_numpy(scale).to(device, torch.float32)
+        self.directions = torch.from_numpy(directions).to(device, torch.float32)
         self.device = device
 
     def training_batch(self, step: int, settings: Settings) -> tuple[Tensor, Tensor]:
@@ -132,17 +146,20 @@ class DeviceData:
         indices = self._tensor(
             batch_indices(settings.seed, step, settings.batch_size, len(self.labels))
         )
-        offsets, flips = crop_and_flip(
-            settings.seed, step, settings.batch_size, settings.pad, settings.flip
+        images = self.images[indices]
+        shares = color_shares(settings.seed, step, settings.batch_size, CHANNELS, settings.color)
+        images = shift_colors(images, self._tensor(shares), self.directions)
+        maps = affine_maps(
+            settings.seed,
+            step,
+            settings.batch_size,
+            HEIGHT,
+            WIDTH,
+            area=settings.area,
+            ratio=settings.ratio,
+            flip=settings.flip,
         )
-        images = augment(
-            self.images[indices],
-            self._tensor(offsets),
-            self._tensor(flips),
-            settings.pad,
-            self.mean,
-            self.scale,
-        )
+        images = normalize(warp(images, self._tensor(maps)), self.mean, self.scale)
         return images, self.labels[indices]
 
     def batch(self, start: int, size: int) -> tuple[Tensor, Tensor]:
@@ -155,19 +172,25 @@ class DeviceData:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: DeviceData, settings: Settings) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+def evaluate(model: nn.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     model.eval()
-    loss = torch.zeros((), device=data.device)
-    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    totals = torch.zeros(len(MEASURES), dtype=torch.float64, device=data.device)
     for start in range(0, len(data.labels), settings.batch_size):
         images, labels = data.batch(start, settings.batch_size)
         with autocast(data.device, settings):
             logits = model(images).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(dim=1) == labels).sum()
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        correct = logits.argmax(dim=1) == labels
+        totals += torch.stack([loss, correct.sum(), in_top5(logits, labels).sum()])
     model.train()
-    return loss.item() / len(data.labels), correct.item() / len(data.labels)
+    return dict(zip(MEASURES, (totals / len(data.labels)).tolist(), strict=True))
+
+
+def in_top5(logits: Tensor, labels: Tensor) -> Tensor:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < logits.gather(1, labels[:, None])
+    return lower.sum(dim=1) >= CLASSES - 5
 
 
 def autocast(device: torch.device, settings: Settings) -> torch.autocast:
@@ -226,11 +249,11 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
     steps_per_epoch = len(training_data.labels) // settings.batch_size
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[Tensor] = []
     started = time.perf_counter()
     model.train()
@@ -254,12 +277,12 @@ def train(
                 started = time.perf_counter()
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
-                test_loss, accuracy = evaluate(model, test_data, settings)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -272,7 +295,8 @@ def main(settings: Settings) -> None:
     )
     training_set.check_batch_size(settings.batch_size)
     mean, scale = statistics(training_set.images, NORMALIZATION)
-    test_data = DeviceData(test_set, mean, scale, device)
+    directions = principal_colors(training_set.images)
+    test_data = DeviceData(test_set, mean, scale, directions, device)
 
     model = Attention56Imagenet()
     model.to(device, memory_format=torch.channels_last)
@@ -284,14 +308,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings)
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings)
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
-    training_data = DeviceData(training_set, mean, scale, device)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    training_data = DeviceData(training_set, mean, scale, directions, device)
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 

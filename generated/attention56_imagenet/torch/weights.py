@@ -18,6 +18,7 @@ Array = NDArray[Any]
 
 SLOTS: Mapping[type[torch.optim.Optimizer], Mapping[str, str]] = {
     torch.optim.SGD: {"momentum": "momentum_buffer"},
+    torch.optim.RMSprop: {"second_moment": "square_avg"},
     torch.optim.Adam: {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"},
 }
 
@@ -50,7 +51,7 @@ def load(
                 buffer = torch.zeros_like(parameter, memory_format=torch.preserve_format)
                 optimizer.state[parameter][key] = buffer
                 targets[f"optimizer.{slot}.{name}"] = buffer
-                if isinstance(optimizer, torch.optim.Adam):
+                if isinstance(optimizer, torch.optim.Adam | torch.optim.RMSprop):
                     optimizer.state[parameter]["step"] = torch.tensor(float(step))
     for name in targets.keys() | arrays.keys():
         if name not in arrays:

@@ -29,7 +29,7 @@ from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92Cifar
 from sampling import batch_indices, crop_and_flip
 from schedule import step_schedule
@@ -41,6 +41,7 @@ HEIGHT, WIDTH, CHANNELS = 32, 32, 3
 CLASSES = 10
 NORMALIZATION = "pixel_mean"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -155,8 +156,8 @@ class Draws(NamedTuple):
 def to_device(dataset: Dataset, mean: np.ndarray, scale: np.ndarray) -> DeviceData:
     """Put a dataset on the device."""
     labels = dataset.labels.astype(np.int32)
-    statistics = mean.astype(np.float32), scale.astype(np.float32)
-    return DeviceData(*jax.device_put((dataset.images, labels, *statistics)))
+    constants = mean.astype(np.float32), scale.astype(np.float32)
+    return DeviceData(*jax.device_put((dataset.images, labels, *constants)))
 
 
 def draw(step: int, size: int, settings: Settings) -> Draws:
@@ -208,30 +209,36 @@ class CompiledStep:
         return jax.tree.leaves(nnx.state(objects)), loss
 
 
-def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     graph, state = nnx.split(model)
     count = len(data.labels)
     size = min(settings.batch_size, count)
     sums = [evaluate_batch(graph, state, data, start, size) for start in range(0, count, size)]
-    loss, correct = np.sum(jax.device_get(sums), axis=0) / count
-    return float(loss), float(correct)
+    means = np.sum(jax.device_get(sums), axis=0) / count
+    return dict(zip(MEASURES, means.tolist(), strict=True))
 
 
 @partial(jax.jit, static_argnames=("graph", "size"))
 def evaluate_batch(
     graph: nnx.GraphDef, state: nnx.State, data: DeviceData, start: Array, size: int
-) -> tuple[Array, Array]:
-    """Return the summed loss and the number of hits of up to `size` images from `start` on."""
+) -> tuple[Array, ...]:
+    """Return the sum of each measure over up to `size` images from `start` on."""
     model = nnx.merge(graph, state)
     model.eval()
     indices = jnp.minimum(start, len(data.labels) - size) + jnp.arange(size)
     labels = data.labels[indices]
     logits = wide(model(normalize(data.images[indices], data.mean, data.scale)))
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    hits = logits.argmax(axis=-1) == labels
-    fresh = indices >= start
-    return jnp.sum(losses, where=fresh), jnp.sum(hits, where=fresh)
+    correct = logits.argmax(axis=-1) == labels
+    measures = losses, correct, in_top5(logits, labels)
+    return tuple(jnp.sum(measure, where=indices >= start) for measure in measures)
+
+
+def in_top5(logits: Array, labels: Array) -> Array:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < jnp.take_along_axis(logits, labels[:, None], axis=1)
+    return lower.sum(axis=1) >= CLASSES - 5
 
 
 def wide(logits: Array) -> Array:
@@ -299,13 +306,13 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
     size = len(training_data.labels)
     steps_per_epoch = size // settings.batch_size
     take_step = CompiledStep(model, optimizer, settings)
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[Array] = []
     started = time.perf_counter()
     with progress_bar(settings.iterations, first_step) as bar:
@@ -328,12 +335,12 @@ def train(
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
                 take_step.write_back()
-                test_loss, accuracy = evaluate(model, test_data, settings)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -355,14 +362,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings)
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings)
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
     training_data = to_device(training_set, mean, scale)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 

@@ -31,7 +31,7 @@ from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92Cifar
 from optimizer import SGD
 from sampling import batch_indices, crop_and_flip
@@ -44,6 +44,7 @@ HEIGHT, WIDTH, CHANNELS = 32, 32, 3
 CLASSES = 10
 NORMALIZATION = "pixel_mean"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -136,9 +137,13 @@ class DeviceData:
         return len(self.labels)
 
     def augmented(
-        self, indices: tf.Tensor, offsets: tf.Tensor, flips: tf.Tensor, pad: int
+        self,
+        indices: tf.Tensor,
+        offsets: tf.Tensor,
+        flips: tf.Tensor,
+        pad: int,
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return images and labels by index, the images cropped and flipped as drawn."""
+        """Return images and labels by index, the images changed as drawn."""
         images = tf.gather(self.images, indices)
         images = augment(images, offsets, flips, pad, self.mean, self.scale)
         return images, tf.gather(self.labels, indices)
@@ -167,22 +172,19 @@ def training_step(
 def draw(step: int, size: int, settings: Settings) -> tuple[tf.Tensor, ...]:
     """Return what a step draws for a dataset of `size`, a pure function of the seed and the step.
 
-    It is the learning rate and all that follows it in `training_step`.
+    It is all that follows the learning rate in `training_step`.
     """
-    return (
-        tf.constant(learning_rate(step, settings), keras.config.floatx()),
-        tf.constant(batch_indices(settings.seed, step, settings.batch_size, size)),
-        *map(
-            tf.constant,
-            crop_and_flip(settings.seed, step, settings.batch_size, settings.pad, settings.flip),
-        ),
+    indices = batch_indices(settings.seed, step, settings.batch_size, size)
+    offsets, flips = crop_and_flip(
+        settings.seed, step, settings.batch_size, settings.pad, settings.flip
     )
+    return tuple(map(tf.constant, [indices, offsets, flips]))
 
 
 def evaluation_step(
     model: keras.Model, data: DeviceData, settings: Settings, start: tf.Tensor
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """Return the summed loss and the number of right answers of a batch from `start` on."""
+) -> tuple[tf.Tensor, ...]:
+    """Return the sum of each measure over a batch from `start` on."""
     indices = start + tf.range(settings.batch_size)
     present = indices < len(data)
     images, labels = data.batch(tf.minimum(indices, len(data) - 1))
@@ -192,17 +194,24 @@ def evaluation_step(
     return (
         tf.reduce_sum(tf.where(present, losses, 0)),
         tf.math.count_nonzero(correct & present),
+        tf.math.count_nonzero(in_top5(logits, labels) & present),
     )
+
+
+def in_top5(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < tf.gather(logits, labels, axis=1, batch_dims=1)[:, None]
+    return tf.math.count_nonzero(lower, axis=1) >= CLASSES - 5
 
 
 def evaluate(
     model: keras.Model, data: DeviceData, settings: Settings, step: Callable = evaluation_step
-) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     starts = range(0, len(data), settings.batch_size)
-    results = [step(model, data, settings, tf.constant(start)) for start in starts]
-    loss, correct = (float(tf.reduce_sum(values)) for values in zip(*results, strict=True))
-    return loss / len(data), correct / len(data)
+    sums = [step(model, data, settings, tf.constant(start)) for start in starts]
+    totals = [float(tf.reduce_sum(values)) for values in zip(*sums, strict=True)]
+    return {name: total / len(data) for name, total in zip(MEASURES, totals, strict=True)}
 
 
 def compiled(function: Callable, settings: Settings) -> Callable:
@@ -260,18 +269,20 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
-    steps_per_epoch = len(training_data) // settings.batch_size
+    size = len(training_data)
+    steps_per_epoch = size // settings.batch_size
     take_step = compiled(training_step, settings)
     take_evaluation_step = compiled(evaluation_step, settings)
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[tf.Tensor] = []
     started = time.perf_counter()
     with progress_bar(settings.iterations, first_step) as bar:
         for step in range(first_step, settings.iterations):
-            drawn = draw(step, len(training_data), settings)
+            rate = learning_rate(step, settings)
+            drawn = tf.constant(rate, keras.config.floatx()), *draw(step, size, settings)
             losses.append(take_step(model, optimizer, training_data, settings, *drawn))
             bar.update()
             done = step + 1
@@ -279,24 +290,21 @@ def train(
             if done % settings.log_every == 0 or last:
                 loss = float(tf.reduce_mean(losses))
                 speed = len(losses) * settings.batch_size / (time.perf_counter() - started)
+                epoch = done / steps_per_epoch
                 log.write(
-                    step=done,
-                    epoch=done / steps_per_epoch,
-                    learning_rate=learning_rate(step, settings),
-                    loss=loss,
-                    images_per_second=speed,
+                    step=done, epoch=epoch, learning_rate=rate, loss=loss, images_per_second=speed
                 )
                 bar.set_postfix(loss=f"{loss:.4f}")
                 losses.clear()
                 started = time.perf_counter()
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
-                test_loss, accuracy = evaluate(model, test_data, settings, take_evaluation_step)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings, take_evaluation_step)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -325,14 +333,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings, compiled(evaluation_step, settings))
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings, compiled(evaluation_step, settings))
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
     training_data = DeviceData(training_set, mean, scale)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 

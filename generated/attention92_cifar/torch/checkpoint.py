@@ -1,9 +1,9 @@
 """Checkpoints: safetensors under canonical names and layouts, with a manifest.
 
 Weights and batch-norm statistics have their canonical names; optimiser state is
-`optimizer.momentum.<name>` for SGD (PyTorch's velocity, without the learning rate) and
-`optimizer.first_moment.<name>`, `optimizer.second_moment.<name>` for Adam. Any framework can
-resume any other's checkpoint.
+`optimizer.momentum.<name>` for SGD (PyTorch's velocity, without the learning rate),
+`optimizer.first_moment.<name>` and `optimizer.second_moment.<name>` for Adam, the latter alone for
+RMSProp. Any framework can resume any other's checkpoint.
 """
 
 from __future__ import annotations
@@ -32,12 +32,16 @@ class CheckpointError(Exception):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint holds: the network's name, and the run up to `step` steps taken."""
+    """What a checkpoint holds: the network's name, and the run up to `step` steps taken.
+
+    `progress` is what validation has shown, if the run has any.
+    """
 
     network: str
     step: int
     seed: int
     batch_size: int
+    progress: Mapping[str, float] | None = None
 
     def check_run(self, *, seed: int, batch_size: int) -> None:
         """Raise CheckpointError if a run with these settings would see other batches."""

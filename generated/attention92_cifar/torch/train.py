@@ -26,7 +26,7 @@ from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import decayed, initial_weights
-from metrics import MetricsLog, progress_bar
+from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92Cifar
 from sampling import batch_indices, crop_and_flip
 from schedule import step_schedule
@@ -38,6 +38,7 @@ HEIGHT, WIDTH, CHANNELS = 32, 32, 3
 CLASSES = 10
 NORMALIZATION = "pixel_mean"
 CHECKPOINT = "checkpoint.safetensors"
+MEASURES = ("loss", "accuracy", "top5_accuracy")
 
 
 @dataclass(frozen=True)
@@ -131,11 +132,12 @@ class DeviceData:
         indices = self._tensor(
             batch_indices(settings.seed, step, settings.batch_size, len(self.labels))
         )
+        images = self.images[indices]
         offsets, flips = crop_and_flip(
             settings.seed, step, settings.batch_size, settings.pad, settings.flip
         )
         images = augment(
-            self.images[indices],
+            images,
             self._tensor(offsets),
             self._tensor(flips),
             settings.pad,
@@ -154,19 +156,25 @@ class DeviceData:
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, data: DeviceData, settings: Settings) -> tuple[float, float]:
-    """Return the mean loss and the accuracy over a dataset."""
+def evaluate(model: nn.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
+    """Return the mean of each measure over a dataset."""
     model.eval()
-    loss = torch.zeros((), device=data.device)
-    correct = torch.zeros((), dtype=torch.int64, device=data.device)
+    totals = torch.zeros(len(MEASURES), dtype=torch.float64, device=data.device)
     for start in range(0, len(data.labels), settings.batch_size):
         images, labels = data.batch(start, settings.batch_size)
         with autocast(data.device, settings):
             logits = model(images).float()
-        loss += F.cross_entropy(logits, labels, reduction="sum")
-        correct += (logits.argmax(dim=1) == labels).sum()
+        loss = F.cross_entropy(logits, labels, reduction="sum")
+        correct = logits.argmax(dim=1) == labels
+        totals += torch.stack([loss, correct.sum(), in_top5(logits, labels).sum()])
     model.train()
-    return loss.item() / len(data.labels), correct.item() / len(data.labels)
+    return dict(zip(MEASURES, (totals / len(data.labels)).tolist(), strict=True))
+
+
+def in_top5(logits: Tensor, labels: Tensor) -> Tensor:
+    """Tell which labels are among the five highest logits; a tie counts against the label."""
+    lower = logits < logits.gather(1, labels[:, None])
+    return lower.sum(dim=1) >= CLASSES - 5
 
 
 def autocast(device: torch.device, settings: Settings) -> torch.autocast:
@@ -225,11 +233,11 @@ def train(
     test_data: DeviceData,
     first_step: int,
     settings: Settings,
-) -> float:
-    """Train from `first_step` on, with metrics and checkpoints; return the test accuracy."""
+) -> dict[str, float]:
+    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
     log = MetricsLog(settings.output / "metrics.jsonl", first_step)
     steps_per_epoch = len(training_data.labels) // settings.batch_size
-    accuracy = 0.0
+    results: dict[str, float] = {}
     losses: list[Tensor] = []
     started = time.perf_counter()
     model.train()
@@ -253,12 +261,12 @@ def train(
                 started = time.perf_counter()
             if done % settings.evaluate_every == 0 or last:
                 paused = time.perf_counter()
-                test_loss, accuracy = evaluate(model, test_data, settings)
-                log.write(step=done, test_loss=test_loss, test_accuracy=accuracy)
-                bar.write(f"step {done}/{settings.iterations}: test accuracy {accuracy:.2%}")
+                results = evaluate(model, test_data, settings)
+                log.write(step=done, **prefixed("test", results))
+                bar.write(f"step {done}: test accuracy {accuracies(results)}")
                 save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
                 started += time.perf_counter() - paused
-    return accuracy
+    return results
 
 
 def main(settings: Settings) -> None:
@@ -283,14 +291,14 @@ def main(settings: Settings) -> None:
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 
     if settings.evaluate:
-        _, accuracy = evaluate(model, test_data, settings)
-        print(f"test accuracy: {accuracy:.2%}")
+        results = evaluate(model, test_data, settings)
+        print(f"test accuracy: {accuracies(results)}")
         return
     if first_step >= settings.iterations:
         fail(f"already trained for {first_step} steps: ask for more with --iterations")
     training_data = DeviceData(training_set, mean, scale, device)
-    accuracy = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracy:.2%}")
+    results = train(model, optimizer, training_data, test_data, first_step, settings)
+    print(f"test accuracy: {accuracies(results)}")
     print(f"code:          {Path(__file__).resolve().parent}")
     print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
 
