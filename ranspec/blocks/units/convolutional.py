@@ -87,5 +87,5 @@ def _branch(
             bias=kind != "normalized",
         )
         x = b.batch_norm(f"{name}_norm{number}", x) if kind == "normalized" else x
-        x = b.relu(x) if kind != "linear" else x
+        x = b.label(name, b.relu(x) if kind != "linear" else x)
     return b.label(name, x) if layers else x
