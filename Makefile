@@ -7,13 +7,16 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SPEC ?= attention_digits
 BACKEND ?= torch
 
-.PHONY: run test check generated clean
+.PHONY: run test exhaustive check generated clean
 
 run: $(VENV)/torch.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
 
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+
+exhaustive: $(VENV)/all.installed
+	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs
 
 check: $(VENV)/all.installed
 	$(BIN)/ruff check .

@@ -109,4 +109,128 @@ NETWORKS: Mapping[str, Network] = {
     "valid convolution": single_unit("{kind: convolution, valid: true}"),
     "residual inception": tiny(f"unit={INCEPTION}", "stages.stage1={channels: 4, modules: 0}"),
     "inception reduction": tiny(f"unit={REDUCTION}", "stages.stage1={channels: 12, modules: 0}"),
+    "pre-activation inception": single_unit(
+        "{kind: preactivation_inception, reductions: [2, 4, 4]}"
+    ),
+    "TensorFlow's padding, projections of the raw input": single_unit(
+        "{kind: preactivation_bottleneck, projection: always, shortcut: raw}",
+        "padding=same",
+        "input.height=12",
+    ),
+    "normalised branches": tiny(
+        "unit={kind: inception, normalization: norm_relu, convolution: activated, branches: "
+        "[[{channels: 4}], [], [{channels: 4, kernel: 3}]]}",
+        "stages.stage1={channels: 4, modules: 0}",
+    ),
 }
+
+
+SHALLOW = (
+    "attention.t=1",
+    "stages.stage1.mask_depth=2",
+    "stages.stage2.mask_depth=1",
+)
+CALM = "train.learning_rate={kind: constant, initial: 0.000001}"
+
+
+def narrow(source: str, size: int, *changes: str, **channels: int) -> Network:
+    """Return a whole network on small images, with narrower stages."""
+    widths = (f"stages.{stage}.channels={width}" for stage, width in channels.items())
+    return Network((f"input.height={size}", f"input.width={size}", *widths, *changes), source)
+
+
+FAMILIES: Mapping[str, Network] = {
+    "attention, ImageNet": narrow(
+        "attention56_imagenet",
+        64,
+        *SHALLOW,
+        "stem.channels=8",
+        "classes=10",
+        stage1=16,
+        stage2=32,
+        stage3=64,
+        tail=64,
+    ),
+    "AttentionNeXt": narrow(
+        "attentionnext56_imagenet",
+        64,
+        *SHALLOW,
+        "stem.channels=8",
+        "unit.groups=4",
+        "classes=10",
+        stage1=16,
+        stage2=32,
+        stage3=64,
+        tail=64,
+    ),
+    "AttentionInception": narrow(
+        "attentioninception56_imagenet",
+        75,
+        *SHALLOW,
+        "stem.channels=8",
+        "classes=10",
+        stage1=32,
+        stage2=32,
+        stage3=64,
+        tail=64,
+    ),
+    "Yang, Ni and Gong": narrow("yeah2020/attention56_spatial_cifar", 16, *SHALLOW),
+    "Yang, Ni and Gong, Tiny ImageNet": narrow(
+        "yeah2020/attention56_tiny_imagenet",
+        32,
+        *SHALLOW,
+        "stem.channels=8",
+        "head.hidden=[16]",
+        entry=16,
+        stage1=16,
+        stage2=16,
+        stage3=32,
+        tail=32,
+    ),
+    "Zhang and Zhan": narrow(
+        "lzlz2020/attention56_spatial_cifar",
+        32,
+        "stem.channels=8",
+        entry1=16,
+        stage1=16,
+        entry2=32,
+        stage2=32,
+        entry3=32,
+        stage3=32,
+        tail1=32,
+        tail2=32,
+    ),
+    "Edirisooriya": narrow("edirisooriya2017/attn_reduction", 24, "classes=10", CALM),
+    "ResNet of pre-activation bottlenecks": narrow(
+        "baselines/resnet164_cifar",
+        16,
+        *(f"stages.stage{stage}.units=2" for stage in (1, 2, 3)),
+        stage1=16,
+        stage2=32,
+        stage3=32,
+    ),
+    "ResNet of basic units": narrow(
+        "baselines/resnet56_cifar", 16, *(f"stages.stage{stage}.units=2" for stage in (1, 2, 3))
+    ),
+    "wide ResNet": narrow("baselines/wrn16_8_cifar", 16, stage1=16, stage2=16, stage3=32),
+    "ResNeXt": narrow(
+        "baselines/resnext101_imagenet",
+        64,
+        *(f"stages.stage{stage}.units=2" for stage in (1, 2, 3, 4)),
+        "stem.channels=8",
+        "unit.groups=4",
+        "classes=10",
+        stage1=16,
+        stage2=32,
+        stage3=32,
+        stage4=64,
+    ),
+    "Inception-ResNet-v1": narrow(
+        "baselines/inception_resnet_v1_imagenet",
+        75,
+        *(f"stages.inception_{letter}.units=1" for letter in "abc"),
+        "classes=10",
+        CALM,
+    ),
+}
+"""One whole network of each family."""

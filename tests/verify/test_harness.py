@@ -65,7 +65,7 @@ def test_missed_tolerance_fails_with_the_layer_at_fault(monkeypatch: pytest.Monk
     assert result.exit_code == 1
     assert "FAILED" in result.stdout
     assert "torch and numpy part at head.norm, forward" in result.stdout
-    assert "tiny: failed (float64, 1 steps of 4 images)" in result.stdout
+    assert "tiny: failed (float64, 1 steps of 4 images, learning rate 0.01)" in result.stdout
 
 
 @needs_torch
