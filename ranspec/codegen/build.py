@@ -92,7 +92,7 @@ def render_files(loaded: LoadedSpec, backend: Backend) -> dict[str, str]:
     graph = compile_spec(loaded)
     classes = write_classes(graph, backend)
     training = training_context(loaded.spec, model_class=classes[-1].name)
-    environment = _environment(backend.package)
+    environment = template_environment(backend.package)
     shared: dict[str, Any] = {
         "spec": loaded.spec,
         "spec_name": loaded.spec.name,
@@ -110,7 +110,7 @@ def render_files(loaded: LoadedSpec, backend: Backend) -> dict[str, str]:
             rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
                 shared
             )
-    shared_environment = _environment("ranspec.codegen")
+    shared_environment = template_environment("ranspec.codegen")
     for template in sorted(shared_environment.list_templates()):
         rendered.setdefault(
             template.removesuffix(".j2"), shared_environment.get_template(template).render(shared)
@@ -167,7 +167,8 @@ def _trainable(graph: Graph) -> int:
 
 
 @cache
-def _environment(package: str) -> Environment:
+def template_environment(package: str) -> Environment:
+    """Return the environment that a package's templates are rendered in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

@@ -14,9 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ranspec.codegen.build import render_files
+from ranspec.codegen.build import render_files, template_environment
 from ranspec.codegen.classes import ClassText, write_classes
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.ir import operations as ops
@@ -63,19 +62,9 @@ def written(case: Case, number: int) -> ClassText:
     return write_classes(Graph("cases", trace), BACKEND)[-1]
 
 
-def environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("ranspec_jax"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
 def model_source() -> str:
     return (
-        environment()
+        template_environment("ranspec_jax")
         .get_template("model.py.j2")
         .render(
             docstring='"""Every operation."""',
@@ -226,7 +215,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 def test_training_code_of_every_variant_is_clean_and_formatted(tmp_path: Path) -> None:
     for module in ("augment.py", "model.py", "weights.py", *RUNTIME_MODULES):
         (tmp_path / module).write_text("")
-    template = environment().get_template("train.py.j2")
+    template = template_environment("ranspec_jax").get_template("train.py.j2")
     for name, recipe in variants().items():
         context = training_context(recipe, model_class="Variant" + "x" * 57)
         (tmp_path / f"{name}.py").write_text(template.render(training=context))

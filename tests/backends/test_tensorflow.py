@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from ranspec.codegen.build import render_files
+from ranspec.codegen.build import render_files, template_environment
 from ranspec.codegen.classes import ClassText, write_classes
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.ir import operations as ops
@@ -44,16 +43,6 @@ TOLERANCES = {"float64": 1e-12, "float32": 1e-4}
 needs_tensorflow = pytest.mark.skipif(
     find_spec("tensorflow") is None or find_spec("keras") is None, reason="needs TensorFlow"
 )
-
-
-def environment() -> Environment:
-    return Environment(
-        loader=PackageLoader("ranspec_tensorflow"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
 
 
 def process(*arguments: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -91,7 +80,7 @@ def written(case: Case, number: int) -> ClassText:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Return, for each floating type, arrays under the number of a case and their names."""
     folder = tmp_path_factory.mktemp("cases")
-    source = environment().get_template("model.py.j2")
+    source = template_environment("ranspec_tensorflow").get_template("model.py.j2")
     source_text = source.render(
         docstring='"""Every operation."""',
         classes=[written(case, number) for number, case in enumerate(CASES)],
@@ -139,7 +128,7 @@ def test_operation_is_its_numpy_meaning(
 def test_training_code_of_every_variant_is_clean_and_formatted(tmp_path: Path) -> None:
     for module in ("augment.py", "model.py", "optimizer.py", "weights.py", *RUNTIME_MODULES):
         (tmp_path / module).write_text("")
-    template = environment().get_template("train.py.j2")
+    template = template_environment("ranspec_tensorflow").get_template("train.py.j2")
     for name, recipe in variants().items():
         context = training_context(recipe, model_class="Variant" + "x" * 57)
         (tmp_path / f"{name}.py").write_text(template.render(training=context))

@@ -5,10 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import pytest
 
+from ranspec.codegen.build import template_environment
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.runtime import checkpoint
 from ranspec.spec.model import ConvolutionStem, Head, Input, Spec, Stage
@@ -67,15 +67,10 @@ def spec(name: str = "tiny", dropout: float = 0.1, classes: int = 10, **recipe: 
 
 
 def render(recipe: Spec, model_class: str = "Tiny") -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(ROOT / "backends/ranspec_torch/templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     context = training_context(recipe, model_class=model_class)
-    return environment.get_template("train.py.j2").render(training=context)
+    return (
+        template_environment("ranspec_torch").get_template("train.py.j2").render(training=context)
+    )
 
 
 def build(folder: Path, recipe: Spec, model_class: str = "Tiny") -> None:
