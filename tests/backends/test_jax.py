@@ -70,7 +70,7 @@ def model_source() -> str:
             docstring='"""Every operation."""',
             classes=[written(case, number) for number, case in enumerate(CASES)],
             imports=list(BACKEND.imports.values()),
-            layers=BACKEND.layers_module,
+            layers=list(BACKEND.layers_module),
         )
     )
 
