@@ -58,11 +58,11 @@ def explain(error: Exception) -> str | None:
 
 
 _EXPLAINED = {
+    "ranspec.codegen.backend.NotInstalledError",
     "ranspec.codegen.backend.UnknownBackendError",
     "ranspec.codegen.backend.UnsupportedError",
     "ranspec.codegen.build.BuildFolderError",
     "ranspec.runtime.checkpoint.CheckpointError",
-    "ranspec.verify.harness.VerifyError",
 }
 """By name, so that none of these modules is imported only to tell whether it raised."""
 

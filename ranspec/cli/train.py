@@ -50,9 +50,11 @@ def train(
 
     Exits as train.py does.
     """
+    from ranspec.codegen.backend import load_backend, require_installed
     from ranspec.codegen.build import build
     from ranspec.spec import load_spec
 
+    require_installed(load_backend(backend))
     built = build(load_spec(spec, overrides), backend, folder, force=force)
     message(f"built {built.folder}; running its train.py")
     raise typer.Exit(run([sys.executable, str(built.folder / "train.py"), *arguments]))

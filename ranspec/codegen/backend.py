@@ -7,9 +7,11 @@ A backend is one package with a `BACKEND` announced under the entry point group
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, cast
 
 from ranspec.codegen.code import Call, Code
@@ -80,3 +82,18 @@ def load_backend(name: str) -> Backend:
             f"unknown backend {name!r}{hint} (installed: {', '.join(found) or 'none'})"
         )
     return cast(Backend, found[name].load())
+
+
+class NotInstalledError(Exception):
+    """A framework is not installed; the message says how to install it."""
+
+
+def require_installed(backend: Backend) -> None:
+    """Raise `NotInstalledError` where what the backend's code needs cannot be imported."""
+    names = [re.split(r"[<>=!~ ]", line)[0] for line in backend.requirements]
+    missing = [name for name in names if find_spec(name) is None]
+    if missing:
+        raise NotInstalledError(
+            f"{backend.title} needs {', '.join(missing)}, not installed here: "
+            f"pip install 'ranspec[{backend.name}]'"
+        )

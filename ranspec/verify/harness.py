@@ -11,7 +11,12 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from ranspec.codegen.backend import Backend, load_backend
+from ranspec.codegen.backend import (
+    Backend,
+    NotInstalledError,
+    load_backend,
+    require_installed,
+)
 from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
 from ranspec.verify.conditioning import steady
@@ -57,8 +62,9 @@ def verify(
     for backend in chosen:
         progress(backend.title)
         try:
+            require_installed(backend)
             measurements[backend.name] = _measure(run, backend, timeout)
-        except BackendError as error:
+        except (BackendError, NotInstalledError) as error:
             failures.append(Failure(backend.name, str(error)))
     checks = compare_all(measurements, run, limits)
     parted = list(dict.fromkeys(check.pair for check in checks if not check.passed))

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from ranspec.cli.app import app
-from ranspec.codegen.backend import load_backend
+from ranspec.codegen.backend import NotInstalledError, load_backend, require_installed
 from ranspec.ir import operations as ops
 from ranspec.spec import load_spec, packaged_specs
 from ranspec.verify import processes
@@ -165,3 +165,10 @@ def test_rate_stays_where_rounding_does_not_grow() -> None:
     run = experiment(load_spec(TINY), steps=4)
     calm, _ = steady(run, TOLERANCES["float64"])
     assert calm.learning_rate == run.learning_rate
+
+
+def test_framework_that_is_not_installed_is_told_with_the_remedy() -> None:
+    backend = load_backend(BACKENDS[0])
+    absent = replace(backend, name="absent", requirements=("no_such_framework>=1",))
+    with pytest.raises(NotInstalledError, match=r"no_such_framework.*'ranspec\[absent\]'"):
+        require_installed(absent)
