@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -12,7 +10,7 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from ranspec.verify.probe import Observation, Start, main
+from ranspec.verify.probe import Observation, Start, canonical, main, recorded
 
 Array = NDArray[Any]
 CONFIG: Any = jax.config
@@ -81,11 +79,11 @@ class JaxSession:
 
         def record(module: nnx.Module, output: jax.Array) -> None:
             if id(module) in paths:
-                outputs[paths[id(module)]] = _canonical(np.asarray(output))
+                outputs[paths[id(module)]] = canonical(np.asarray(output))
 
         modules = [module for _, module in nnx.iter_modules(self.model) if id(module) in paths]
         (self.model.train if training else self.model.eval)()
-        with recorded({type(module) for module in modules}, record):
+        with recorded({type(module) for module in modules}, "__call__", record):
             self.model(_maps(images))
         return outputs
 
@@ -108,36 +106,8 @@ class JaxSession:
         return loss, logits, recording.gradients
 
 
-@contextmanager
-def recorded(
-    types: set[type[nnx.Module]], record: Callable[[nnx.Module, jax.Array], None]
-) -> Iterator[None]:
-    """Tell `record` of every call of modules of some types."""
-    originals: dict[Any, Any] = {kind: kind.__call__ for kind in types}
-
-    def recording(original: Callable[..., jax.Array]) -> Callable[..., jax.Array]:
-        def call(module: nnx.Module, *inputs: jax.Array) -> jax.Array:
-            output = original(module, *inputs)
-            record(module, output)
-            return output
-
-        return call
-
-    for kind, original in originals.items():
-        kind.__call__ = recording(original)
-    try:
-        yield
-    finally:
-        for kind, original in originals.items():
-            kind.__call__ = original
-
-
 def _maps(images: Array) -> jax.Array:
     return jnp.asarray(images.transpose(0, 2, 3, 1))
-
-
-def _canonical(output: Array) -> Array:
-    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 if __name__ == "__main__":

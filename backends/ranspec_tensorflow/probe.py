@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -15,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ranspec.verify.probe import Observation, Start, main
+from ranspec.verify.probe import Observation, Start, canonical, main, recorded
 
 Array = NDArray[Any]
 
@@ -93,9 +92,9 @@ class TensorFlowSession:
         outputs: dict[str, Array] = {}
 
         def record(layer: Any, output: Any) -> None:
-            outputs[paths[id(layer)]] = _canonical(np.array(output))
+            outputs[paths[id(layer)]] = canonical(np.array(output))
 
-        with recorded(types, record):
+        with recorded(types, "call", record):
             self.model(_maps(images), training=training)
         return outputs
 
@@ -119,34 +118,8 @@ class TensorFlowSession:
         return loss, model.output, list(optimizer.gradients)
 
 
-@contextmanager
-def recorded(types: set[type[Any]], record: Callable[[Any, Any], None]) -> Iterator[None]:
-    """Tell `record` of every call of layers of some types."""
-    originals = {kind: kind.call for kind in types}
-
-    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-            output = original(layer, *inputs, **options)
-            record(layer, output)
-            return output
-
-        return call
-
-    for kind, original in originals.items():
-        kind.call = recording(original)
-    try:
-        yield
-    finally:
-        for kind, original in originals.items():
-            kind.call = original
-
-
 def _maps(images: Array) -> Any:
     return tf.constant(images.transpose(0, 2, 3, 1))
-
-
-def _canonical(output: Array) -> Array:
-    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 if __name__ == "__main__":

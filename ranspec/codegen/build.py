@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,8 +162,6 @@ def _mentions(code: str, name: str) -> bool:
 
 
 def _trainable(graph: Graph) -> int:
-    from math import prod
-
     return sum(prod(tensor.shape) for tensor in graph.tensors.values() if tensor.trainable)
 
 

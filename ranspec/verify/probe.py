@@ -155,6 +155,35 @@ def error_file(result: Path) -> Path:
     return result.with_suffix(".error")
 
 
+def canonical(output: Array) -> Array:
+    """Return a layer's output with channels before positions, from one with channels last."""
+    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
+
+
+@contextmanager
+def recorded(
+    types: set[type[Any]], method: str, record: Callable[[Any, Any], None]
+) -> Iterator[None]:
+    """Tell `record` of every layer of some types whose `method` runs, and of its output."""
+    originals = {kind: getattr(kind, method) for kind in types}
+
+    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
+        def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+            output = original(layer, *inputs, **options)
+            record(layer, output)
+            return output
+
+        return call
+
+    for kind, original in originals.items():
+        setattr(kind, method, recording(original))
+    try:
+        yield
+    finally:
+        for kind, original in originals.items():
+            setattr(kind, method, original)
+
+
 @contextmanager
 def imported(folder: Path) -> Iterator[Code]:
     """Import a built folder's modules as a run of its train.py would, and forget them after."""
