@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranspec.codegen.backend import Backend, Function, Layer
+from ranspec.codegen.backend import Backend, Function, Member
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
@@ -90,7 +90,7 @@ BACKEND = Backend(
         ops.Add: Function(lambda op, x, y: Infix("+", x, y)),
         ops.AddScalar: Function(lambda op, x: Infix("+", scalar(op.value), x)),
         ops.AveragePool: Function(average_pool),
-        ops.BatchNorm: Layer(batch_norm),
+        ops.BatchNorm: Member(batch_norm),
         ops.ChannelNormalize: Function(
             lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
         ),
@@ -98,11 +98,11 @@ BACKEND = Backend(
             lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
         ),
         ops.Concatenate: Function(lambda op, *xs: call("jnp.concatenate", Items(xs), axis=-1)),
-        ops.Convolution: Layer(convolution),
-        ops.Dropout: Layer(lambda op: call("nnx.Dropout", op.rate, rngs=RNGS)),
+        ops.Convolution: Member(convolution),
+        ops.Dropout: Member(lambda op: call("nnx.Dropout", op.rate, rngs=RNGS)),
         ops.Flatten: Function(lambda op, x: call("flatten", x)),
         ops.GlobalAveragePool: Function(lambda op, x: call(Attribute(x, "mean"), axis=(1, 2))),
-        ops.Linear: Layer(linear),
+        ops.Linear: Member(linear),
         ops.MaxPool: Function(max_pool),
         ops.Multiply: Function(lambda op, x, y: Infix("*", x, y)),
         ops.PadChannels: Function(lambda op, x: call("pad_channels", x, op.channels)),
@@ -110,7 +110,7 @@ BACKEND = Backend(
         ops.Resize: Function(resize),
         ops.Scale: Function(lambda op, x: Infix("*", scalar(op.factor), x)),
         ops.Sigmoid: Function(lambda op, x: call("nnx.sigmoid", x)),
-        ops.SpatialAffine: Layer(lambda op: call("SpatialAffine", op.height, op.width)),
+        ops.SpatialAffine: Member(lambda op: call("SpatialAffine", op.height, op.width)),
         ops.SpatialNormalize: Function(
             lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
         ),

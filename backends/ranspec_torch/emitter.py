@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranspec.codegen.backend import Backend, Function, Layer
+from ranspec.codegen.backend import Backend, Function, Member
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
@@ -94,7 +94,7 @@ BACKEND = Backend(
         ops.Add: Function(lambda op, x, y: Infix("+", x, y)),
         ops.AddScalar: Function(lambda op, x: Infix("+", scalar(op.value), x)),
         ops.AveragePool: Function(average_pool),
-        ops.BatchNorm: Layer(batch_norm),
+        ops.BatchNorm: Member(batch_norm),
         ops.ChannelNormalize: Function(
             lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
         ),
@@ -102,11 +102,11 @@ BACKEND = Backend(
             lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
         ),
         ops.Concatenate: Function(lambda op, *xs: call("torch.cat", Items(xs), dim=1)),
-        ops.Convolution: Layer(convolution),
-        ops.Dropout: Layer(lambda op: call("nn.Dropout", op.rate)),
+        ops.Convolution: Member(convolution),
+        ops.Dropout: Member(lambda op: call("nn.Dropout", op.rate)),
         ops.Flatten: Function(lambda op, x: call(Attribute(x, "flatten"), 1)),
         ops.GlobalAveragePool: Function(lambda op, x: call(Attribute(x, "mean"), dim=(2, 3))),
-        ops.Linear: Layer(linear),
+        ops.Linear: Member(linear),
         ops.MaxPool: Function(max_pool),
         ops.Multiply: Function(lambda op, x, y: Infix("*", x, y)),
         ops.PadChannels: Function(pad_channels),
@@ -114,7 +114,7 @@ BACKEND = Backend(
         ops.Resize: Function(resize),
         ops.Scale: Function(lambda op, x: Infix("*", scalar(op.factor), x)),
         ops.Sigmoid: Function(lambda op, x: call("torch.sigmoid", x)),
-        ops.SpatialAffine: Layer(lambda op: call("SpatialAffine", op.height, op.width)),
+        ops.SpatialAffine: Member(lambda op: call("SpatialAffine", op.height, op.width)),
         ops.SpatialNormalize: Function(
             lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
         ),

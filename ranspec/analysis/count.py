@@ -19,7 +19,7 @@ from ranspec.analysis.figures import Figure, explained, relative_difference
 from ranspec.analysis.memory import activation_bytes
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.operation import Operation, Sizes
-from ranspec.ir.trace import CallNode, Trace
+from ranspec.ir.trace import BlockNode, Trace
 
 if TYPE_CHECKING:
     from ranspec.analysis.receptive_field import Field, StageField
@@ -220,9 +220,9 @@ def block_costs(root: Trace, known: dict[Trace, Cost] | None = None) -> dict[Tra
             continue
         total = Cost()
         for node in trace.nodes:
-            if isinstance(node, CallNode):
-                for call in node.calls:
-                    total += costs[call.trace]
+            if isinstance(node, BlockNode):
+                for instance in node.instances:
+                    total += costs[instance.trace]
             else:
                 inputs = [trace.sizes[index] for index in node.inputs]
                 total += operation_cost(node.operation, inputs, trace.sizes[node.output])
@@ -246,9 +246,9 @@ def _blocks(graph: Graph) -> list[Row]:
     costs = block_costs(graph.root)
     rows = []
     for node in graph.root.nodes:
-        if isinstance(node, CallNode):
-            for path, call in node.children():
-                trace = call.trace
+        if isinstance(node, BlockNode):
+            for path, instance in node.children():
+                trace = instance.trace
                 name = graph.definition_of[trace].class_name
                 rows.append(Row(path, name, trace.sizes[trace.output], costs[trace]))
         else:

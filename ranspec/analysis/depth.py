@@ -12,7 +12,7 @@ from collections.abc import Mapping
 
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.operations import Convolution, Linear, Multiply, Resize
-from ranspec.ir.trace import CallNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 Depths = dict[Trace, tuple[int | None, ...]]
 """Of each block, the depth from each of its inputs to its output; none where no path leads."""
@@ -31,8 +31,8 @@ def trunk_depth(graph: Graph) -> int:
 def _depth_from(trace: Trace, start: int, depths: Depths) -> int | None:
     reached = {start: 0}
     for node in trace.nodes:
-        if isinstance(node, CallNode):
-            depth = _through_calls(node, reached, depths)
+        if isinstance(node, BlockNode):
+            depth = _through_instances(node, reached, depths)
         else:
             depth = _through_operation(node, reached)
         if depth is not None:
@@ -40,15 +40,15 @@ def _depth_from(trace: Trace, start: int, depths: Depths) -> int | None:
     return reached.get(trace.output)
 
 
-def _through_calls(node: CallNode, reached: Mapping[int, int], depths: Depths) -> int | None:
-    first, *others = node.calls
+def _through_instances(node: BlockNode, reached: Mapping[int, int], depths: Depths) -> int | None:
+    first, *others = node.instances
     steps = zip(node.inputs, depths[first.trace], strict=True)
     found = [
         reached[index] + step for index, step in steps if index in reached and step is not None
     ]
     depth = max(found, default=None)
-    for call in others:
-        step = depths[call.trace][0]
+    for instance in others:
+        step = depths[instance.trace][0]
         depth = None if depth is None or step is None else depth + step
     return depth
 

@@ -14,7 +14,7 @@ from ranspec.analysis.reference import adam_step, cross_entropy, rmsprop_step, s
 from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation
-from ranspec.ir.trace import CallNode, Trace
+from ranspec.ir.trace import BlockNode, Trace
 from ranspec.spec.training import Optimizer, RmsProp, Sgd, Training
 
 if TYPE_CHECKING:
@@ -137,14 +137,14 @@ def _instructions(
     """Yield a block's operations; `values` maps its own numbers to the network's, and grows."""
     for node in trace.nodes:
         inputs = tuple(values[index] for index in node.inputs)
-        if not isinstance(node, CallNode):
+        if not isinstance(node, BlockNode):
             values[node.output] = number = next(numbers)
             yield Instruction(f"{prefix}{node.name}", node.operation, inputs, number)
             continue
-        for name, call in node.children():
+        for name, instance in node.children():
             inner = dict(enumerate(inputs))
-            yield from _instructions(call.trace, f"{prefix}{name}.", inner, numbers)
-            inputs = (inner[call.trace.output],)
+            yield from _instructions(instance.trace, f"{prefix}{name}.", inner, numbers)
+            inputs = (inner[instance.trace.output],)
         values[node.output] = inputs[0]
 
 

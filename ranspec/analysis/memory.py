@@ -15,7 +15,7 @@ from math import prod
 from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.operation import Sizes
-from ranspec.ir.trace import CallNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 BYTES = 4
 """Size of a float32."""
@@ -61,11 +61,11 @@ def _keep(trace: Trace, kept: dict[Trace, _Kept]) -> _Kept:
         if isinstance(node, OperationNode):
             values.update(_kept_by_operation(node))
             continue
-        first, last = kept[node.calls[0].trace], kept[node.calls[-1].trace]
+        first, last = kept[node.instances[0].trace], kept[node.instances[-1].trace]
         values.update(node.inputs[position] for position in first.inputs)
         if last.output:
             values.add(node.output)
-        inner += sum(kept[call.trace].inner for call in node.calls)
+        inner += sum(kept[instance.trace].inner for instance in node.instances)
         inner += _bytes(*_kept_between(node, kept))
     inputs = frozenset(value for value in values if value < len(trace.inputs))
     inner += _bytes(*(trace.sizes[value] for value in values - inputs - {trace.output}))
@@ -78,9 +78,9 @@ def _kept_by_operation(node: OperationNode) -> tuple[int, ...]:
     return (node.output,) if isinstance(node.operation, _KEEPS_OUTPUT) else node.inputs
 
 
-def _kept_between(node: CallNode, kept: dict[Trace, _Kept]) -> Iterator[Sizes]:
+def _kept_between(node: BlockNode, kept: dict[Trace, _Kept]) -> Iterator[Sizes]:
     """Yield the shapes of the kept values between the blocks of a sequence."""
-    for before, after in zip(node.calls, node.calls[1:], strict=False):
+    for before, after in zip(node.instances, node.instances[1:], strict=False):
         if kept[before.trace].output or kept[after.trace].inputs:
             yield before.trace.sizes[before.trace.output]
 

@@ -24,7 +24,7 @@ from ranspec.ir.operations import (
     SpatialNormalize,
     Subsample,
 )
-from ranspec.ir.trace import CallNode, Trace
+from ranspec.ir.trace import BlockNode, Trace
 
 Pair = tuple[int, int]
 
@@ -68,8 +68,8 @@ def receptive_fields(graph: Graph) -> tuple[StageField, ...]:
     for node in graph.root.nodes:
         inputs = [values[index] for index in node.inputs]
         masks: list[Field] = []
-        if isinstance(node, CallNode):
-            values[node.output] = _follow_calls(node, inputs, masks)
+        if isinstance(node, BlockNode):
+            values[node.output] = _follow_instances(node, inputs, masks)
             mask = reduce(Field.joined, masks) if masks else None
             stages.append(StageField(node.name, values[node.output], mask))
         else:
@@ -83,17 +83,17 @@ def _follow(trace: Trace, inputs: Sequence[Field], masks: list[Field]) -> Field:
     values = dict(enumerate(inputs))
     for node in trace.nodes:
         fields = [values[index] for index in node.inputs]
-        if isinstance(node, CallNode):
-            values[node.output] = _follow_calls(node, fields, masks)
+        if isinstance(node, BlockNode):
+            values[node.output] = _follow_instances(node, fields, masks)
         else:
             sizes = [trace.sizes[index] for index in node.inputs]
             values[node.output] = _apply(node.operation, fields, sizes, masks)
     return values[trace.output]
 
 
-def _follow_calls(node: CallNode, fields: Sequence[Field], masks: list[Field]) -> Field:
-    for call in node.calls:
-        fields = [_follow(call.trace, fields, masks)]
+def _follow_instances(node: BlockNode, fields: Sequence[Field], masks: list[Field]) -> Field:
+    for instance in node.instances:
+        fields = [_follow(instance.trace, fields, masks)]
     return fields[0]
 
 

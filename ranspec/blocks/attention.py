@@ -35,8 +35,8 @@ def attention_module(
         return b.sequence(name, [make_unit(unit, channels)] * count, value)
 
     x = units("before", x, attention.p)
-    trunk = b.label("trunk", units("trunk", x, attention.t))
-    mask = b.label("mask", b.call("mask", _mask(channels, mask_depth, unit, attention), x))
+    trunk = b.variable("trunk", units("trunk", x, attention.t))
+    mask = b.variable("mask", b.call("mask", _mask(channels, mask_depth, unit, attention), x))
     weight = b.add_scalar(mask, 1.0) if attention.learning == "residual" else mask
     return units("after", b.multiply(weight, trunk), attention.p)
 

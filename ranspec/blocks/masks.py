@@ -40,7 +40,7 @@ def soft_mask(
             b.fail(f"a {size} map can be pooled {level - 1} times, not {depth}", "mask_depth")
         y = units(f"down{level}", pool(b, levels[-1], mask.pool), down_units)
         kept = level < depth and mask.decoder == "stepwise"
-        levels.append(b.label(f"down{level}", y) if kept else y)
+        levels.append(b.variable(f"down{level}", y) if kept else y)
     y = units("bottom", levels.pop(), mask.bottom_units)
     while mask.decoder == "stepwise" and len(levels) > 1:
         skip, level = levels.pop(), len(levels)

@@ -21,12 +21,12 @@ GROUP = "ranspec.backends"
 
 
 @dataclass(frozen=True)
-class Layer:
+class Member:
     """An operation that a class constructs and keeps: `self.conv1 = ...`, `self.conv1(x)`."""
 
     construct: Callable[[Any], Code]
     apply: Callable[..., Code] | None = None
-    """(operation, the layer's attribute, *operands); by default the attribute is called."""
+    """(operation, the attribute, *operands); by default the attribute is called."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Backend:
     """As people write it: `PyTorch`."""
     package: str
     """The importable package that holds `templates/` and `runtime/`."""
-    operations: Mapping[type[Operation], Layer | Function]
+    operations: Mapping[type[Operation], Member | Function]
     sequence: Callable[[Sequence[Code]], Code]
     """Writes a chain of constructed blocks as one callable block."""
     imports: Mapping[str, str]

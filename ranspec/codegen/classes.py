@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ranspec.codegen.backend import Backend, Function, Layer, UnsupportedError
+from ranspec.codegen.backend import Backend, Function, Member, UnsupportedError
 from ranspec.codegen.code import (
     LINE_LENGTH,
     Attribute,
@@ -17,7 +17,7 @@ from ranspec.codegen.code import (
     Name,
     Number,
     Repeated,
-    Value,
+    Variable,
     as_attributes,
     attributes,
     definition,
@@ -26,12 +26,11 @@ from ranspec.codegen.code import (
     named,
     rewrite,
 )
-from ranspec.codegen.statements import name_variables, schedule
-from ranspec.ir.dimension import parameters_of
+from ranspec.codegen.statements import arrange, name_variables
+from ranspec.ir.dimension import arguments_of
 from ranspec.ir.graph import Definition, Graph
 from ranspec.ir.operations.elementwise import sizes
-from ranspec.ir.trace import Call as BlockCall
-from ranspec.ir.trace import OperationNode
+from ranspec.ir.trace import Instance, OperationNode
 
 INDENT = 8
 
@@ -69,7 +68,7 @@ def write_classes(graph: Graph, backend: Backend) -> list[ClassText]:
     for defined in graph.definitions:
         writer = _ClassWriter(graph, backend, defined, constructors)
         classes.append(writer.write())
-        constructors[defined] = writer.parameters
+        constructors[defined] = writer.arguments
     return classes
 
 
@@ -126,15 +125,15 @@ class _ClassWriter:
             name
             for piece in (*self._members.values(), *self._results.values())
             for expression in expressions(piece)
-            for name in parameters_of(expression)
+            for name in arguments_of(expression)
         }
-        self.parameters = tuple(name for name in defined.parameters if name in used)
+        self.arguments = tuple(name for name in defined.arguments if name in used)
 
     def write(self) -> ClassText:
         trace = self._definition.trace
         is_network = trace is self._graph.root
         results = {value: rewrite(piece, _as_attribute) for value, piece in self._results.items()}
-        statements = schedule(trace, results)
+        statements = arrange(trace, results)
         names = name_variables(trace, statements)
         lines: list[str] = []
         for statement in statements[:-1]:
@@ -143,11 +142,13 @@ class _ClassWriter:
             if is_network:
                 lines[-1] += f"  # {sizes(trace.sizes[statement.value])}"
         lines += lay_out("return ", statements[-1].expression, names.__getitem__, INDENT)
-        defaults = {name: f" = {trace.values[name]}" if is_network else "" for name in trace.values}
+        defaults = {
+            name: f" = {value}" if is_network else "" for name, value in trace.arguments.items()
+        }
         return ClassText(
             name=self._definition.class_name,
             docstring=docstring(trace.description, INDENT - 4),
-            signature="".join(f", {name}: int{defaults[name]}" for name in self.parameters),
+            signature="".join(f", {name}: int{defaults[name]}" for name in self.arguments),
             assignments=tuple(self._assignments()),
             inputs=trace.inputs,
             statements=tuple(lines),
@@ -158,15 +159,15 @@ class _ClassWriter:
         for node in self._definition.trace.nodes:
             if isinstance(node, OperationNode):
                 writer = self._writer(node)
-                if isinstance(writer, Layer):
+                if isinstance(writer, Member):
                     yield node.name, writer.construct(node.operation)
-            elif len(node.calls) == 1:
-                yield node.name, self._construct_block(node.calls[0])
+            elif len(node.instances) == 1:
+                yield node.name, self._construct_block(node.instances[0])
             else:
-                blocks = [self._construct_block(call) for call in node.calls]
+                blocks = [self._construct_block(instance) for instance in node.instances]
                 yield node.name, self._backend.sequence(_compress(blocks))
 
-    def _writer(self, node: OperationNode) -> Layer | Function:
+    def _writer(self, node: OperationNode) -> Member | Function:
         """Return how the backend writes a node; raise `UnsupportedError` where it does not."""
         writer = self._backend.operations.get(type(node.operation))
         if writer is None:
@@ -175,10 +176,11 @@ class _ClassWriter:
             raise UnsupportedError(f"{self._backend.title} has no {operation}, used by {where}")
         return writer
 
-    def _construct_block(self, call: BlockCall) -> Code:
-        child = self._graph.definition_of[call.trace]
+    def _construct_block(self, instance: Instance) -> Code:
+        child = self._graph.definition_of[instance.trace]
         numbers = [
-            (name, Number(call.arguments[name].expression)) for name in self._constructors[child]
+            (name, Number(instance.arguments[name].expression))
+            for name in self._constructors[child]
         ]
         positional = tuple(number for _, number in numbers[:2])
         construction = Call(Name(child.class_name), positional, tuple(numbers[2:]))
@@ -187,12 +189,12 @@ class _ClassWriter:
     def _expressions(self) -> Iterator[tuple[int, Code]]:
         for node in self._definition.trace.nodes:
             attribute = Attribute(Name("self"), node.name)
-            operands = [Value(index) for index in node.inputs]
+            operands = [Variable(index) for index in node.inputs]
             if not isinstance(node, OperationNode):
                 yield node.output, Call(attribute, tuple(operands))
                 continue
             writer = self._writer(node)
-            if not isinstance(writer, Layer):
+            if not isinstance(writer, Member):
                 yield node.output, writer.write(node.operation, *operands)
             elif writer.apply is not None:
                 yield node.output, writer.apply(node.operation, attribute, *operands)

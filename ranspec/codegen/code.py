@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from ranspec.ir.dimension import (
+    Argument,
     Arithmetic,
     Constant,
     Dimension,
     Expression,
     Named,
-    Parameter,
 )
 
 LINE_LENGTH = 100
@@ -29,8 +29,8 @@ class Name:
 
 
 @dataclass(frozen=True, slots=True)
-class Value:
-    """A value of the trace; which variable holds it is decided later."""
+class Variable:
+    """The variable that holds a value of the trace; its name is chosen later."""
 
     index: int
 
@@ -84,7 +84,7 @@ class Repeated:
     count: int
 
 
-Code = Name | Value | Number | Call | Infix | Attribute | Items | Repeated
+Code = Name | Variable | Number | Call | Infix | Attribute | Items | Repeated
 Literal = Code | Dimension | bool | int | float | str | tuple[int, ...] | None
 Namer = Callable[[int], str]
 
@@ -177,7 +177,7 @@ def render(piece: Code, name_of: Namer) -> str:
     match piece:
         case Name(text):
             return text
-        case Value(index):
+        case Variable(index):
             return name_of(index)
         case Number(expression):
             return _expression(expression)[0]
@@ -220,12 +220,12 @@ def lay_out(prefix: str, piece: Code, name_of: Namer, indent: int, suffix: str =
             parts = [("", argument) for argument in arguments]
             parts += [(f"{name}=", value) for name, value in keywords]
     inner = " " * (indent + 4)
-    joined = inner + ", ".join(f"{label}{render(part, name_of)}" for label, part in parts)
+    joined = inner + ", ".join(f"{keyword}{render(part, name_of)}" for keyword, part in parts)
     if len(joined) <= LINE_LENGTH and isinstance(piece, Call):
         return [f"{space}{prefix}{opening}", joined, f"{space}{closing}"]
     lines = [f"{space}{prefix}{opening}"]
-    for label, part in parts:
-        lines += lay_out(label, part, name_of, indent + 4, ",")
+    for keyword, part in parts:
+        lines += lay_out(keyword, part, name_of, indent + 4, ",")
     return [*lines, f"{space}{closing}"]
 
 
@@ -258,7 +258,7 @@ def named(expression: Expression) -> Iterator[Named]:
 def attributes(expression: Expression) -> Iterator[str]:
     """Yield the names by which `as_attributes` refers to the numbers of an instance."""
     match expression:
-        case Parameter(name) | Named(name, _):
+        case Argument(name) | Named(name, _):
             yield name
         case Arithmetic(_, left, right):
             yield from attributes(left)
@@ -268,8 +268,8 @@ def attributes(expression: Expression) -> Iterator[str]:
 def as_attributes(expression: Expression) -> Expression:
     """Write an expression over the constructor's numbers in terms of the instance's own."""
     match expression:
-        case Parameter(name) | Named(name, _):
-            return Parameter(f"self.{name}")
+        case Argument(name) | Named(name, _):
+            return Argument(f"self.{name}")
         case Arithmetic(operator, left, right):
             return Arithmetic(operator, as_attributes(left), as_attributes(right))
         case _:
@@ -305,7 +305,7 @@ def _expression(expression: Expression) -> tuple[str, int]:
     match expression:
         case Constant(value):
             return str(value), _ATOM
-        case Parameter(name) | Named(name, _):
+        case Argument(name) | Named(name, _):
             return name, _ATOM
         case Arithmetic(operator, left, right):
             level = _PRECEDENCE[operator]

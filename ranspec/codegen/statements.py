@@ -10,9 +10,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from ranspec.codegen.code import Call, Code, Infix, Value, render, rewrite, walk
+from ranspec.codegen.code import Call, Code, Infix, Variable, render, rewrite, walk
 from ranspec.ir import operations as ops
-from ranspec.ir.trace import CallNode, Node, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, Node, OperationNode, Trace
 
 MAX_NESTING = 3
 MAX_NESTED_LENGTH = 76
@@ -29,18 +29,18 @@ class Statement:
     expression: Code
 
 
-def schedule(trace: Trace, expression_of: Mapping[int, Code]) -> list[Statement]:
+def arrange(trace: Trace, expression_of: Mapping[int, Code]) -> list[Statement]:
     """Arrange a trace's nodes into statements; `expression_of` gives each in terms of values."""
-    return _Scheduler(trace, expression_of).run()
+    return _Arranger(trace, expression_of).run()
 
 
 def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, str]:
     """Choose a variable for every value that statements use, as a person would.
 
-    A value takes over the variable of an operand that is not used again; a label of the block's
-    author wins; else `y`.
+    A value takes over the variable of an operand that is not used again, unless the block's author
+    names one; else `y`.
     """
-    labels = {node.output: node.label for node in trace.nodes if node.label}
+    chosen = {node.output: node.variable for node in trace.nodes if node.variable}
     makers = {node.output: node for node in trace.nodes}
     names = dict(enumerate(trace.inputs))
     last_use = {
@@ -51,9 +51,9 @@ def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, s
     for position, statement in enumerate(statements[:-1]):
         live = {names[v] for v, last in last_use.items() if v in names and last > position}
         dying = [v for v in _operands(statement.expression) if last_use[v] == position]
-        inherited = [names[v] for v in dying if v not in labels]
+        inherited = [names[v] for v in dying if v not in chosen]
         wanted = [
-            *filter(None, [labels.get(statement.value)]),
+            *filter(None, [chosen.get(statement.value)]),
             *inherited,
             "y",
             _fallback(makers[statement.value]),
@@ -63,7 +63,7 @@ def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, s
     return names
 
 
-class _Scheduler:
+class _Arranger:
     def __init__(self, trace: Trace, expression_of: Mapping[int, Code]) -> None:
         self._trace = trace
         self._expression_of = expression_of
@@ -81,7 +81,7 @@ class _Scheduler:
                 self._statements.append(Statement(node.output, expression))
         output = self._trace.output
         if not self._statements or self._statements[-1].value != output:
-            self._statements.append(Statement(output, Value(output)))
+            self._statements.append(Statement(output, Variable(output)))
         return self._statements
 
     def _nested(self, node: Node) -> Code:
@@ -100,7 +100,7 @@ class _Scheduler:
         return expression
 
     def _may_nest(self, node: Node, expression: Code) -> bool:
-        if self._uses[node.output] != 1 or node.label or not _fits(expression):
+        if self._uses[node.output] != 1 or node.variable or not _fits(expression):
             return False
         if isinstance(node, OperationNode) and not isinstance(node.operation, HEAVY):
             return not isinstance(node.operation, ALONE)
@@ -113,11 +113,11 @@ class _Scheduler:
 
 
 def _operands(expression: Code) -> list[int]:
-    return [piece.index for piece in walk(expression) if isinstance(piece, Value)]
+    return [piece.index for piece in walk(expression) if isinstance(piece, Variable)]
 
 
 def _fallback(node: Node) -> str:
-    return node.name if isinstance(node, CallNode) else node.operation.label
+    return node.name if isinstance(node, BlockNode) else node.operation.label
 
 
 def _fits(expression: Code) -> bool:
@@ -141,5 +141,5 @@ def _depth(expression: Code) -> int:
 
 def _replace(expression: Code, parts: Mapping[int, Code]) -> Code:
     return rewrite(
-        expression, lambda piece: parts.get(piece.index) if isinstance(piece, Value) else None
+        expression, lambda piece: parts.get(piece.index) if isinstance(piece, Variable) else None
     )

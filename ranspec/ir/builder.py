@@ -9,16 +9,16 @@ from typing import Any, NoReturn, overload
 
 from ranspec.ir import operations as ops
 from ranspec.ir.dimension import (
+    Argument,
     Dimension,
     Expression,
     Named,
-    Parameter,
     dimension,
     substitute,
 )
 from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, ShapeError, Sizes
 from ranspec.ir.operations.pooling import PoolPadding
-from ranspec.ir.trace import Call, CallNode, Node, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, Instance, Node, OperationNode, Trace
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -55,7 +55,7 @@ class BuildError(ValueError):
 class Block:
     """A function that builds a part of a network, to be run under a `Builder`.
 
-    Keyword parameters annotated `Dimension` are numbers that may differ between the instances of
+    Keyword arguments annotated `Dimension` are numbers that may differ between the instances of
     one generated class; all others decide its structure.
     """
 
@@ -135,17 +135,17 @@ class Builder:
         self._block = block
         self._class_name = block.class_name
         self._description = block.description
-        self._values: dict[str, int] = {}
+        self._arguments: dict[str, int] = {}
         self._replacements: dict[str, Expression] = {}
         self._nodes: list[Node] = []
         self._sizes: list[Sizes] = []
         self._names: dict[str, int] = {}
         self._inputs = [
-            self._value(tuple(self._parameter(*named) for named in _named_sizes(position, *pair)))
+            self._value(tuple(self._argument(*named) for named in _named_sizes(position, *pair)))
             for position, pair in enumerate(zip(block.inputs, inputs, strict=True))
         ]
-        self._implicit = tuple(self._values)
-        self._numbers = {name: self._parameter(name, value) for name, value in numbers.items()}
+        self._implicit = tuple(self._arguments)
+        self._numbers = {name: self._argument(name, value) for name, value in numbers.items()}
 
     def run(self, structure: Mapping[str, Any]) -> Trace:
         """Run the block's function and return what it recorded."""
@@ -153,8 +153,7 @@ class Builder:
         return Trace(
             class_name=self._class_name,
             description=self._description,
-            parameters=tuple(self._values),
-            values=self._values,
+            arguments=self._arguments,
             inputs=self._block.inputs,
             nodes=tuple(self._resolved(node) for node in self._nodes),
             sizes=tuple(self._sizes),
@@ -198,11 +197,11 @@ class Builder:
         self._class_name = class_name
         self._description = description or self._description
 
-    def label(self, name: str, value: Value) -> Value:
-        """Say what a value is called, where its name does not follow from the code."""
+    def variable(self, name: str, value: Value) -> Value:
+        """Say which variable keeps a value, where that does not follow from the code."""
         for position, node in enumerate(self._nodes):
             if node.output == value.index:
-                self._nodes[position] = replace(node, label=name)
+                self._nodes[position] = replace(node, variable=name)
         return value
 
     @property
@@ -215,7 +214,7 @@ class Builder:
     def call(self, name: str, call: BlockCall, *inputs: Value) -> Value:
         """Add a child block."""
         shape, traced = self._trace(name, call, [value.shape for value in inputs])
-        return self._add_call(name, (traced,), inputs, shape)
+        return self._add_instances(name, (traced,), inputs, shape)
 
     def sequence(self, name: str, calls: Sequence[BlockCall], value: Value) -> Value:
         """Add child blocks in a row; none gives the value itself, one is a plain child."""
@@ -224,7 +223,7 @@ class Builder:
             path = name if len(calls) == 1 else f"{name}.{position}"
             shape, child = self._trace(path, call, [shape])
             traced.append(child)
-        return self._add_call(name, tuple(traced), (value,), shape) if traced else value
+        return self._add_instances(name, tuple(traced), (value,), shape) if traced else value
 
     # --- operations ---
 
@@ -351,7 +350,7 @@ class Builder:
 
     # --- internals ---
 
-    def _trace(self, path: str, call: BlockCall, inputs: Sequence[Shape]) -> tuple[Shape, Call]:
+    def _trace(self, path: str, call: BlockCall, inputs: Sequence[Shape]) -> tuple[Shape, Instance]:
         concrete = [tuple(size.value for size in shape) for shape in inputs]
         try:
             trace = self._tracer.trace(call, concrete)
@@ -359,10 +358,10 @@ class Builder:
             inner = f"{path}.{error.path}" if error.path else path
             raise BuildError(str(error), inner, error.key) from error
         arguments = {
-            name: number
-            for position, (label, shape) in enumerate(zip(trace.inputs, inputs, strict=True))
-            for (name, _), number in zip(
-                _named_sizes(position, label, concrete[position]), shape, strict=True
+            size: number
+            for position, (name, shape) in enumerate(zip(trace.inputs, inputs, strict=True))
+            for (size, _), number in zip(
+                _named_sizes(position, name, concrete[position]), shape, strict=True
             )
         } | dict(call.numbers)
         expressions = {name: number.expression for name, number in arguments.items()}
@@ -370,15 +369,15 @@ class Builder:
             Dimension(size.value, substitute(size.expression, expressions))
             for size in trace.output_shape
         )
-        return shape, Call(trace, arguments)
+        return shape, Instance(trace, arguments)
 
-    def _add_call(
-        self, name: str, calls: tuple[Call, ...], inputs: Sequence[Value], shape: Shape
+    def _add_instances(
+        self, name: str, instances: tuple[Instance, ...], inputs: Sequence[Value], shape: Shape
     ) -> Value:
         unique = self._unique(name, numbered=False)
         result = self._value(shape)
         indices = tuple(value.index for value in inputs)
-        self._nodes.append(CallNode(unique, calls, indices, result.index))
+        self._nodes.append(BlockNode(unique, instances, indices, result.index))
         return result
 
     def _padding(self, size: int, kernel: int, stride: int) -> tuple[int, int]:
@@ -392,9 +391,9 @@ class Builder:
         self._sizes.append(tuple(size.value for size in shape))
         return Value(len(self._sizes) - 1, shape)
 
-    def _parameter(self, name: str, value: int) -> Dimension:
-        self._values[name] = value
-        return Dimension(value, Parameter(name))
+    def _argument(self, name: str, value: int) -> Dimension:
+        self._arguments[name] = value
+        return Dimension(value, Argument(name))
 
     def _unique(self, name: str, *, numbered: bool) -> str:
         self._names[name] = count = self._names.get(name, 0) + 1
@@ -405,12 +404,12 @@ class Builder:
         return name
 
     def _unify(self, first: Expression, second: Expression) -> None:
-        """Replace one side by the other: an input's size first, else a declared parameter."""
+        """Replace one side by the other: an input's size first, else a declared number."""
         for old, new in ((first, second), (second, first)):
-            if isinstance(old, Parameter) and old.name in self._implicit:
+            if isinstance(old, Argument) and old.name in self._implicit:
                 return self._replace(old.name, new)
         for old, new in ((first, second), (second, first)):
-            if isinstance(old, Parameter):
+            if isinstance(old, Argument):
                 return self._replace(old.name, new)
         return None
 
@@ -423,9 +422,9 @@ class Builder:
     @overload
     def _resolved(self, node: OperationNode) -> OperationNode: ...
     @overload
-    def _resolved(self, node: CallNode) -> CallNode: ...
+    def _resolved(self, node: BlockNode) -> BlockNode: ...
     def _resolved(self, node: Node) -> Node:
-        """Write a node in the parameters that are left when all equalities are known."""
+        """Write a node in the arguments that are left when all equalities are known."""
         if isinstance(node, OperationNode):
             changes = {
                 item.name: self._resolved_dimension(value)
@@ -433,14 +432,14 @@ class Builder:
                 if isinstance(value := getattr(node.operation, item.name), Dimension)
             }
             return replace(node, operation=replace(node.operation, **changes))
-        calls = tuple(
-            Call(
-                call.trace,
-                {name: self._resolved_dimension(size) for name, size in call.arguments.items()},
+        instances = tuple(
+            Instance(
+                instance.trace,
+                {name: self._resolved_dimension(size) for name, size in instance.arguments.items()},
             )
-            for call in node.calls
+            for instance in node.instances
         )
-        return replace(node, calls=calls)
+        return replace(node, instances=instances)
 
     def _resolved_dimension(self, number: Dimension) -> Dimension:
         return Dimension(number.value, substitute(number.expression, self._replacements))

@@ -1,7 +1,7 @@
 """Integers that know both their value and the expression they came from.
 
 A block is traced with concrete numbers, so shapes are known at once and wrong ones are found where
-they arise; beside each number runs the expression over the block's parameters that gave it, so
+they arise; beside each number runs the expression over the block's arguments that gave it, so
 that one trace can become one class with constructor arguments.
 """
 
@@ -20,8 +20,8 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True)
-class Parameter:
-    """A parameter of the block being traced."""
+class Argument:
+    """A numeric argument of the block being traced."""
 
     name: str
 
@@ -43,7 +43,7 @@ class Arithmetic:
     right: Expression
 
 
-Expression = Constant | Parameter | Named | Arithmetic
+Expression = Constant | Argument | Named | Arithmetic
 
 
 def combine(
@@ -73,11 +73,11 @@ def combine(
 
 
 def evaluate(expression: Expression, values: Mapping[str, int]) -> int:
-    """Return the value of an expression; `KeyError` where a parameter has none."""
+    """Return the value of an expression; `KeyError` where an argument has none."""
     match expression:
         case Constant(value):
             return value
-        case Parameter(name):
+        case Argument(name):
             return values[name]
         case Named(_, inner):
             return evaluate(inner, values)
@@ -86,11 +86,11 @@ def evaluate(expression: Expression, values: Mapping[str, int]) -> int:
 
 
 def substitute(expression: Expression, replacements: Mapping[str, Expression]) -> Expression:
-    """Replace parameters by expressions."""
+    """Replace arguments by expressions."""
     match expression:
         case Constant():
             return expression
-        case Parameter(name):
+        case Argument(name):
             return replacements.get(name, expression)
         case Named(name, inner):
             replaced = substitute(inner, replacements)
@@ -101,18 +101,18 @@ def substitute(expression: Expression, replacements: Mapping[str, Expression]) -
             )
 
 
-def parameters_of(expression: Expression) -> Iterator[str]:
-    """Yield the names of the parameters an expression uses, in order of appearance."""
+def arguments_of(expression: Expression) -> Iterator[str]:
+    """Yield the names of the arguments an expression uses, in order of appearance."""
     match expression:
         case Constant():
             return
-        case Parameter(name):
+        case Argument(name):
             yield name
         case Named(_, inner):
-            yield from parameters_of(inner)
+            yield from arguments_of(inner)
         case Arithmetic(_, left, right):
-            yield from parameters_of(left)
-            yield from parameters_of(right)
+            yield from arguments_of(left)
+            yield from arguments_of(right)
 
 
 def _apply(operator: str, left: int, right: int) -> int:

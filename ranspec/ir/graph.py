@@ -6,9 +6,9 @@ from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 
-from ranspec.ir.dimension import Dimension, parameters_of
+from ranspec.ir.dimension import Dimension, arguments_of
 from ranspec.ir.operation import Operation, Sizes
-from ranspec.ir.trace import CallNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,8 +36,8 @@ class Definition:
     class_name: str
     trace: Trace
     """One of those traces; its expressions hold for all of them."""
-    parameters: tuple[str, ...]
-    """The numeric parameters that the class's operations depend on."""
+    arguments: tuple[str, ...]
+    """The constructor arguments that the class's operations depend on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,9 +93,9 @@ def unique_traces(root: Trace) -> tuple[Trace, ...]:
         if trace in found:
             return
         for node in trace.nodes:
-            if isinstance(node, CallNode):
-                for call in node.calls:
-                    visit(call.trace)
+            if isinstance(node, BlockNode):
+                for instance in node.instances:
+                    visit(instance.trace)
         found[trace] = None
 
     visit(root)
@@ -104,9 +104,9 @@ def unique_traces(root: Trace) -> tuple[Trace, ...]:
 
 def _layers(trace: Trace, prefix: str) -> Iterator[Layer]:
     for node in trace.nodes:
-        if isinstance(node, CallNode):
-            for path, call in node.children():
-                yield from _layers(call.trace, f"{prefix}{path}.")
+        if isinstance(node, BlockNode):
+            for path, instance in node.children():
+                yield from _layers(instance.trace, f"{prefix}{path}.")
         else:
             inputs = tuple(trace.sizes[index] for index in node.inputs)
             path = f"{prefix}{node.name}"
@@ -131,14 +131,14 @@ def _structure(trace: Trace, definitions: Mapping[Trace, Definition]) -> Hashabl
     nodes: list[Hashable] = []
     for node in trace.nodes:
         if isinstance(node, OperationNode):
-            nodes.append((node.name, node.inputs, structure_of(node.operation), node.label))
+            nodes.append((node.name, node.inputs, structure_of(node.operation), node.variable))
             continue
-        calls = []
-        for call in node.calls:
-            definition = definitions[call.trace]
-            numbers = tuple(call.arguments[name].expression for name in definition.parameters)
-            calls.append((id(definition), numbers))
-        nodes.append((node.name, node.inputs, tuple(calls), node.label))
+        instances = []
+        for instance in node.instances:
+            definition = definitions[instance.trace]
+            numbers = tuple(instance.arguments[name].expression for name in definition.arguments)
+            instances.append((id(definition), numbers))
+        nodes.append((node.name, node.inputs, tuple(instances), node.variable))
     return trace.class_name, trace.description, trace.inputs, tuple(nodes), trace.output
 
 
@@ -150,10 +150,10 @@ def _used(trace: Trace, definitions: Mapping[Trace, Definition]) -> tuple[str, .
             numbers = [value for value in attributes if isinstance(value, Dimension)]
         else:
             numbers = [
-                call.arguments[name]
-                for call in node.calls
-                for name in definitions[call.trace].parameters
+                instance.arguments[name]
+                for instance in node.instances
+                for name in definitions[instance.trace].arguments
             ]
         for number in numbers:
-            used.update(parameters_of(number.expression))
-    return tuple(name for name in trace.parameters if name in used)
+            used.update(arguments_of(number.expression))
+    return tuple(name for name in trace.arguments if name in used)

@@ -17,38 +17,38 @@ class OperationNode:
     operation: Operation
     inputs: tuple[int, ...]
     output: int
-    label: str | None = None
-    """What a person would call the result, where its name does not follow from the code."""
+    variable: str | None = None
+    """The variable a person would keep the result in, where that does not follow from the code."""
 
 
 @dataclass(frozen=True, eq=False)
-class Call:
-    """A child block with the numbers it is given, written in the parent's parameters."""
+class Instance:
+    """A child block with the numbers it is given, written in the parent's arguments."""
 
     trace: Trace
     arguments: Mapping[str, Dimension]
 
 
 @dataclass(frozen=True, eq=False)
-class CallNode:
+class BlockNode:
     """One child block, or a sequence of them, each fed by the one before."""
 
     name: str
-    calls: tuple[Call, ...]
+    instances: tuple[Instance, ...]
     inputs: tuple[int, ...]
     output: int
-    label: str | None = None
+    variable: str | None = None
 
-    def children(self) -> Iterator[tuple[str, Call]]:
+    def children(self) -> Iterator[tuple[str, Instance]]:
         """Yield each child with its path below the parent: `name`, or `name.0`, `name.1`, ..."""
-        if len(self.calls) == 1:
-            yield self.name, self.calls[0]
+        if len(self.instances) == 1:
+            yield self.name, self.instances[0]
         else:
-            for position, call in enumerate(self.calls):
-                yield f"{self.name}.{position}", call
+            for position, instance in enumerate(self.instances):
+                yield f"{self.name}.{position}", instance
 
 
-Node = OperationNode | CallNode
+Node = OperationNode | BlockNode
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +60,8 @@ class Trace:
 
     class_name: str
     description: str
-    parameters: tuple[str, ...]
-    """Numeric parameters in constructor order: those of the inputs, then those declared."""
-    values: Mapping[str, int]
-    """What each numeric parameter was."""
+    arguments: Mapping[str, int]
+    """What each number was, in constructor order: those of the inputs, then those declared."""
     inputs: tuple[str, ...]
     """Names of the inputs; they are values 0, 1, ..."""
     nodes: tuple[Node, ...]
@@ -71,4 +69,4 @@ class Trace:
     """The concrete shape of every value."""
     output: int
     output_shape: Shape
-    """The output's shape, in terms of this block's parameters."""
+    """The output's shape, in terms of this block's arguments."""

@@ -6,7 +6,7 @@ from dataclasses import fields
 
 from ranspec.ir.dimension import Dimension, evaluate
 from ranspec.ir.graph import Graph, unique_traces
-from ranspec.ir.trace import CallNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 
 class VerificationError(Exception):
@@ -55,16 +55,16 @@ def _verify_shapes(trace: Trace) -> None:
             )
 
 
-def _last_sizes(trace: Trace, node: CallNode) -> tuple[int, ...]:
+def _last_sizes(trace: Trace, node: BlockNode) -> tuple[int, ...]:
     current = [trace.sizes[index] for index in node.inputs]
-    for path, call in node.children():
-        expected = list(call.trace.sizes[: len(call.trace.inputs)])
+    for path, instance in node.children():
+        expected = list(instance.trace.sizes[: len(instance.trace.inputs)])
         if current != expected:
             raise _broken(trace, path, f"is given {current}, was traced with {expected}")
-        for name, number in call.arguments.items():
-            if call.trace.values[name] != number.value:
+        for name, number in instance.arguments.items():
+            if instance.trace.arguments[name] != number.value:
                 raise _broken(trace, path, f"{name} is {number.value}, not as traced")
-        current = [call.trace.sizes[call.trace.output]]
+        current = [instance.trace.sizes[instance.trace.output]]
     return current[0]
 
 
@@ -76,15 +76,15 @@ def _verify_expressions(trace: Trace, graph: Graph) -> None:
                 if isinstance(number, Dimension):
                     general = getattr(shared.operation, item.name)
                     _verify_number(trace, f"{own.name}.{item.name}", number, general)
-        elif isinstance(own, CallNode) and isinstance(shared, CallNode):
-            for call, other in zip(own.calls, shared.calls, strict=True):
-                for name in graph.definition_of[call.trace].parameters:
-                    number, general = call.arguments[name], other.arguments[name]
+        elif isinstance(own, BlockNode) and isinstance(shared, BlockNode):
+            for instance, other in zip(own.instances, shared.instances, strict=True):
+                for name in graph.definition_of[instance.trace].arguments:
+                    number, general = instance.arguments[name], other.arguments[name]
                     _verify_number(trace, f"{own.name}({name})", number, general)
 
 
 def _verify_number(trace: Trace, where: str, number: Dimension, general: Dimension) -> None:
-    value = evaluate(general.expression, trace.values)
+    value = evaluate(general.expression, trace.arguments)
     if value != number.value:
         raise _broken(trace, where, f"is {number.value}, but its expression gives {value}")
 

@@ -17,7 +17,7 @@ from ranspec.codegen.code import (
     Name,
     Number,
     Repeated,
-    Value,
+    Variable,
     as_attributes,
     attributes,
     call,
@@ -29,7 +29,7 @@ from ranspec.codegen.code import (
     scalar,
     unless,
 )
-from ranspec.ir.dimension import Arithmetic, Constant, Dimension, Named, Parameter
+from ranspec.ir.dimension import Argument, Arithmetic, Constant, Dimension, Named
 from tests.rendering import ROOT
 
 LONG = "a_function_whose_name_is_rather_long"
@@ -54,7 +54,7 @@ LAYOUTS: list[Code] = [
     call(LONG, *words(4)),
     call(LONG, *words(5)),
     call(LONG, *words(8)),
-    call(LONG, *words(3), keyword=call(LONG, *words(6), last=Value(0))),
+    call(LONG, *words(3), keyword=call(LONG, *words(6), last=Variable(0))),
     call(LONG, Items(words(2)), dim=1),
     call(LONG, Items(words(6)), dim=1),
     call(LONG, Items(words(6))),
@@ -91,15 +91,15 @@ def test_code_is_laid_out_as_the_formatter_would(prefix: str, brackets: str) -> 
 
 
 def test_operators_are_parenthesised_where_they_must_be() -> None:
-    total = Infix("+", Value(0), Value(1))
-    assert text(Infix("*", total, Value(2))) == "(v0 + v1) * v2"
-    assert text(Infix("+", total, Value(2))) == "v0 + v1 + v2"
-    assert text(Infix("+", Value(2), total)) == "v2 + (v0 + v1)"
+    total = Infix("+", Variable(0), Variable(1))
+    assert text(Infix("*", total, Variable(2))) == "(v0 + v1) * v2"
+    assert text(Infix("+", total, Variable(2))) == "v0 + v1 + v2"
+    assert text(Infix("+", Variable(2), total)) == "v2 + (v0 + v1)"
     assert text(Attribute(total, "mean")) == "(v0 + v1).mean"
 
 
 def test_numbers_are_parenthesised_where_they_must_be() -> None:
-    a, b = Parameter("a"), Parameter("b")
+    a, b = Argument("a"), Argument("b")
     half = Arithmetic("//", a, Constant(2))
     assert text(Number(Arithmetic("*", b, half))) == "b * (a // 2)"
     assert text(Number(Arithmetic("*", half, b))) == "a // 2 * b"
@@ -121,18 +121,18 @@ def test_what_is_the_default_is_left_out() -> None:
     assert stride is OMIT
     assert text(call("f", stride=stride, padding=unless(2, 0))) == "f(padding=2)"
     # A number that is a parameter may be another in the next instance.
-    assert text(call("f", stride=unless(Dimension(1, Parameter("s")), 1))) == "f(stride=s)"
+    assert text(call("f", stride=unless(Dimension(1, Argument("s")), 1))) == "f(stride=s)"
 
 
 def test_a_method_refers_to_the_numbers_of_its_instance() -> None:
-    width = Named("width", Arithmetic("//", Parameter("channels"), Constant(4)))
-    rest = Arithmetic("-", Parameter("channels"), Arithmetic("*", width, Constant(2)))
+    width = Named("width", Arithmetic("//", Argument("channels"), Constant(4)))
+    rest = Arithmetic("-", Argument("channels"), Arithmetic("*", width, Constant(2)))
     assert text(Number(as_attributes(rest))) == "self.channels - self.width * 2"
     assert list(attributes(rest)) == ["channels", "width"]
 
 
 def test_a_named_number_is_defined_once_in_terms_of_others() -> None:
-    width = Named("width", Arithmetic("//", Parameter("channels"), Constant(4)))
+    width = Named("width", Arithmetic("//", Argument("channels"), Constant(4)))
     wide = Named("wide", Arithmetic("*", width, Constant(2)))
     assert [definition(number) for number in named(wide)] == [
         "width = channels // 4",

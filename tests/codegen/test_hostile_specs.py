@@ -15,7 +15,7 @@ from ranspec.codegen.backend import load_backend
 from ranspec.codegen.build import build, render_files
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import unique_traces
-from ranspec.ir.trace import CallNode
+from ranspec.ir.trace import BlockNode
 from ranspec.spec import SpecError, load_spec, packaged_specs
 from ranspec.spec.reserved import RESERVED_STAGE_NAMES
 from tests.rendering import BACKENDS, SPECS
@@ -199,7 +199,7 @@ def parts() -> set[str]:
         root = compile_spec(loaded).root
         for trace in unique_traces(root):
             for node in trace.nodes:
-                owns = isinstance(node, CallNode) or node.operation.parameters()
+                owns = isinstance(node, BlockNode) or node.operation.parameters()
                 if owns and node.name not in loaded.spec.stages:
                     found.add(node.name)
     return found

@@ -7,19 +7,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ranspec.ir.dimension import (
+    Argument,
     Arithmetic,
     Constant,
     Dimension,
     Expression,
     Named,
-    Parameter,
+    arguments_of,
     combine,
     evaluate,
-    parameters_of,
     substitute,
 )
 
-A, B = Parameter("a"), Parameter("b")
+A, B = Argument("a"), Argument("b")
 
 
 def test_a_plain_number_is_a_constant() -> None:
@@ -93,7 +93,7 @@ def test_substitution_reaches_into_names_and_folds() -> None:
 
 
 def test_parameters_come_in_order_of_appearance() -> None:
-    assert list(parameters_of(Arithmetic("+", Named("n", B), Arithmetic("*", A, B)))) == [
+    assert list(arguments_of(Arithmetic("+", Named("n", B), Arithmetic("*", A, B)))) == [
         "b",
         "a",
         "b",

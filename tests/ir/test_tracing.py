@@ -18,9 +18,9 @@ from ranspec.ir.builder import (
     Value,
     block,
 )
-from ranspec.ir.dimension import Constant, Dimension, Named, Parameter
+from ranspec.ir.dimension import Argument, Constant, Dimension, Named
 from ranspec.ir.graph import Graph
-from ranspec.ir.trace import Call, CallNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, Instance, OperationNode, Trace
 from ranspec.ir.verifier import VerificationError, verify_graph
 
 SETTINGS = NetworkSettings(epsilon=1e-5, momentum=0.1)
@@ -67,16 +67,16 @@ def test_a_block_is_described_by_its_function() -> None:
 
 def test_equal_calls_on_equal_inputs_are_traced_once() -> None:
     graph = traced(plain(), plain(), plain())
-    (node,) = [node for node in graph.root.nodes if isinstance(node, CallNode)]
-    assert len({call.trace for call in node.calls}) == 1
+    (node,) = [node for node in graph.root.nodes if isinstance(node, BlockNode)]
+    assert len({instance.trace for instance in node.instances}) == 1
 
 
 def test_calls_that_differ_in_numbers_alone_are_one_class() -> None:
     graph = traced(plain(8), plain(16, 2), plain(16), plain(32, 2), plain(32))
     assert [d.class_name for d in graph.definitions] == ["Unit", "Unit2", "Network"]
     projection, identity, _ = graph.definitions
-    assert projection.parameters == ("in_channels", "channels", "stride")
-    assert identity.parameters == ("channels",)
+    assert projection.arguments == ("in_channels", "channels", "stride")
+    assert identity.arguments == ("channels",)
 
 
 def test_structure_makes_classes_of_its_own() -> None:
@@ -93,7 +93,7 @@ def test_equalities_leave_one_number_for_both() -> None:
     }
     first = operations["conv1"]
     assert isinstance(first, ops.Convolution)
-    assert first.in_channels.expression == Parameter("channels")
+    assert first.in_channels.expression == Argument("channels")
     assert first.stride.expression == Constant(1)
     assert isinstance(first.channels.expression, Named)
 
@@ -142,11 +142,11 @@ def test_a_sound_graph_passes() -> None:
 def corrupted(change: Any) -> Graph:
     """Change the last node of the first class and put it back into the network."""
     graph = traced(plain(8, 2))
-    (body,) = [node for node in graph.root.nodes if isinstance(node, CallNode)]
-    (call,) = body.calls
-    broken = Call(change(call.trace), call.arguments)
+    (body,) = [node for node in graph.root.nodes if isinstance(node, BlockNode)]
+    (instance,) = body.instances
+    broken = Instance(change(instance.trace), instance.arguments)
     nodes = tuple(
-        replace(node, calls=(broken,)) if node is body else node for node in graph.root.nodes
+        replace(node, instances=(broken,)) if node is body else node for node in graph.root.nodes
     )
     return Graph("corrupted", replace(graph.root, nodes=nodes))
 
@@ -188,13 +188,13 @@ CORRUPTIONS = {
             trace,
             "conv1",
             operation=replace(
-                operation(trace, "conv1"), channels=Dimension(4, Parameter("channels"))
+                operation(trace, "conv1"), channels=Dimension(4, Argument("channels"))
             ),
         ),
         r"Unit\.conv1\.channels: is 4, but its expression gives 8",
     ),
     "other numbers than traced": (
-        lambda trace: replace(trace, values={**trace.values, "in_width": 9}),
+        lambda trace: replace(trace, arguments={**trace.arguments, "in_width": 9}),
         r"Network\.body: in_width is 8, not as traced",
     ),
 }

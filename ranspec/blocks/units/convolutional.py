@@ -51,7 +51,7 @@ def inception(
     y = x
     if normalization != "none":
         y = b.batch_norm("norm", y)
-        y = b.label("y", b.relu(y) if normalization == "norm_relu" else y)
+        y = b.variable("y", b.relu(y) if normalization == "norm_relu" else y)
     joined = [
         _branch(b, y, f"branch{i}", layers, convolution) for i, layers in enumerate(branches, 1)
     ]
@@ -87,5 +87,5 @@ def _branch(
             bias=kind != "normalized",
         )
         x = b.batch_norm(f"{name}_norm{number}", x) if kind == "normalized" else x
-        x = b.label(name, b.relu(x) if kind != "linear" else x)
-    return b.label(name, x) if layers else x
+        x = b.variable(name, b.relu(x) if kind != "linear" else x)
+    return b.variable(name, x) if layers else x

@@ -55,7 +55,7 @@ def basic(
         skip = _project(b, x, channels, stride)
     else:
         b.variant("PaddedBasic", "Unit of two 3x3 convolutions whose shortcut appends zeros.")
-        skip = b.label("shortcut", b.pad_channels(b.subsample(x, stride), channels))
+        skip = b.variable("shortcut", b.pad_channels(b.subsample(x, stride), channels))
     y = b.convolution("conv1", x, channels, kernel=3, stride=stride)
     y = b.convolution("conv2", b.norm_relu("norm1", y), channels, kernel=3)
     return b.relu(b.add(skip, b.batch_norm("norm2", y)))
@@ -63,4 +63,4 @@ def basic(
 
 def _project(b: Builder, x: Value, channels: Dimension, stride: Dimension) -> Value:
     projected = b.convolution("shortcut", x, channels, kernel=1, stride=stride)
-    return b.label("shortcut", b.batch_norm("shortcut_norm", projected))
+    return b.variable("shortcut", b.batch_norm("shortcut_norm", projected))

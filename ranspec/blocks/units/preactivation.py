@@ -79,7 +79,7 @@ def preactivation_inception(
     activated, skip = _start(
         b, x, "Inception", "Inception unit", channels, stride, bias, projection, shortcut
     )
-    activated = b.label("activated", activated)
+    activated = b.variable("activated", activated)
     branch1 = b.convolution("branch1", activated, width1, kernel=1, stride=stride, bias=bias)
     y = b.convolution("branch2_conv1", activated, width2, kernel=1, bias=bias)
     y = b.norm_relu("branch2_norm2", y)
@@ -91,9 +91,9 @@ def preactivation_inception(
     branch3 = b.convolution("branch3_conv3", y, width3, kernel=3, stride=stride, bias=bias)
     y = b.concatenate(
         [
-            b.label("branch1", branch1),
-            b.label("branch2", branch2),
-            b.label("branch3", branch3),
+            b.variable("branch1", branch1),
+            b.variable("branch2", branch2),
+            b.variable("branch3", branch3),
         ]
     )
     y = b.convolution("conv", b.norm_relu("norm", y), channels, kernel=1, bias=bias)
@@ -128,7 +128,7 @@ def _start(
     )
     projected = x
     if shortcut == "activated":
-        projected = activated = b.label("activated", activated)
+        projected = activated = b.variable("activated", activated)
     elif shortcut == "normalized":
         projected = b.norm_relu("shortcut_norm", x)
     return activated, b.convolution(
