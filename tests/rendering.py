@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from ranspec.codegen.backend import available_backends, load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.spec import available_specs, load_spec, packaged_specs
 
 ROOT = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import Backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.runtime import checkpoint
 from ranspec.verify.experiment import Experiment
 from ranspec.verify.probe import Job, error_file

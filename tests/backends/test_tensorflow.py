@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ranspec.codegen.build import render_files, template_environment
 from ranspec.codegen.classes import ClassText, write_classes
+from ranspec.codegen.render import render_files, template_environment
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.ir import operations as ops
 from ranspec.ir.dimension import Dimension

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from ranspec.codegen.backend import UnknownBackendError
-from ranspec.codegen.build import MANIFEST, BuildFolderError, build, check_build, default_folder
+from ranspec.codegen.build import BuildFolderError, build, check_build, default_folder
+from ranspec.codegen.render import MANIFEST
 from ranspec.spec import LoadedSpec, load_spec, packaged_specs
 
 BACKEND = "torch"

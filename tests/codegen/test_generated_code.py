@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ranspec.codegen.backend import available_backends, load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.compile import TAKEN_CLASS_NAMES, class_name, compile_spec
 from ranspec.ir.graph import Definition
 from ranspec.spec import load_spec, packaged_specs

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import build, render_files
+from ranspec.codegen.build import build
+from ranspec.codegen.render import render_files
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import unique_traces
 from ranspec.ir.trace import BlockNode

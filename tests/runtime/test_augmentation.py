@@ -14,7 +14,7 @@ import pytest
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.runtime.data import Dataset, principal_colors, statistics, synthetic
 from ranspec.runtime.sampling import affine_maps, batch_indices, color_shares, crop_and_flip
 from ranspec.spec import LoadedSpec, load_spec

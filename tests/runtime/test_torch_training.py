@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ranspec.codegen.build import template_environment
+from ranspec.codegen.render import template_environment
 from ranspec.codegen.training import RUNTIME_MODULES, training_context
 from ranspec.runtime import checkpoint
 from ranspec.spec.model import ConvolutionStem, Head, Input, Spec, Stage

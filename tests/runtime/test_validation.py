@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.runtime import checkpoint
 from ranspec.spec import load_spec
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.compile import compile_spec
 from ranspec.spec import LoadedSpec, load_spec, packaged_specs
 from tests.rendering import BACKENDS, SPECS, write

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.verify.experiment import Experiment, without_dropout
 from tests.verify.networks import Network, tiny
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.build import render_files
+from ranspec.codegen.render import render_files
 from ranspec.runtime.data import load_dataset, statistics
 from ranspec.verify.experiment import Batches, Experiment
 from ranspec.verify.probe import Job
