@@ -37,9 +37,14 @@ class EncoderDecoderMask(Model):
     """
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
-    pool: Pool = Pool()
-    interpolation: Literal["bilinear", "nearest"] = "bilinear"
-    align_corners: bool = True
+    pool: Pool = Field(default=Pool(), description="The pooling before each level.")
+    interpolation: Literal["bilinear", "nearest"] = Field(
+        default="bilinear", description="How maps are enlarged."
+    )
+    align_corners: bool = Field(
+        default=True,
+        description="Bilinear: corner pixels keep their place; else corners of pixels do.",
+    )
     bottom_units: Count = Field(default=1, description="Units after the r of the lowest level.")
     up_units: Count = Field(default=1, description="Units after each interpolation but the last.")
     skip_units: Count = Field(default=1, description="Units on each skip connection.")
@@ -52,17 +57,19 @@ class EncoderDecoderMask(Model):
         default=2, description="1x1 convolutions before the activation."
     )
     head_normalization: HeadNormalization = "each"
-    head_bias: bool = False
+    head_bias: bool = Field(default=False, description="A bias of the head's 1x1 convolutions.")
 
 
 class LocalConvolutionMask(Model):
     """Three residual units without pooling or interpolation (Wang et al., Table 4)."""
 
     kind: Literal["local_convolution"] = "local_convolution"
-    units: Annotated[int, Field(ge=1, le=64)] = 3
-    head_convolutions: Annotated[int, Field(ge=0, le=8)] = 2
+    units: Annotated[int, Field(ge=1, le=64)] = Field(default=3, description="Units of the mask.")
+    head_convolutions: Annotated[int, Field(ge=0, le=8)] = Field(
+        default=2, description="1x1 convolutions before the activation."
+    )
     head_normalization: HeadNormalization = "each"
-    head_bias: bool = False
+    head_bias: bool = Field(default=False, description="A bias of the head's 1x1 convolutions.")
 
 
 Mask = Annotated[EncoderDecoderMask | LocalConvolutionMask, Field(discriminator="kind")]
@@ -80,4 +87,4 @@ class Attention(Model):
         default="residual", description="residual: (1 + M) T; naive: M T."
     )
     activation: Activation = "mixed"
-    mask: Mask = EncoderDecoderMask()
+    mask: Mask = Field(default=EncoderDecoderMask(), description="The soft mask branch.")

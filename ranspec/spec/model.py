@@ -23,22 +23,28 @@ from ranspec.spec.units import Pool, PreactivationBottleneck, Unit
 class Input(Model):
     """Images as the network sees them."""
 
-    height: Size
-    width: Size
-    channels: Annotated[int, Field(ge=1, le=64)] = 3
+    height: Size = Field(description="Rows, in pixels.")
+    width: Size = Field(description="Columns, in pixels.")
+    channels: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=3, description="3 for colour, 1 for grey."
+    )
 
 
 class ConvolutionStem(Model):
     """A convolution, and what follows it before the first stage."""
 
     kind: Literal["convolution"] = "convolution"
-    channels: Positive
-    kernel: Annotated[int, Field(ge=1, le=15)] = 3
-    stride: Annotated[int, Field(ge=1, le=8)] = 1
-    bias: bool = False
+    channels: Positive = Field(description="Channels of the convolution's output.")
+    kernel: Annotated[int, Field(ge=1, le=15)] = Field(
+        default=3, description="Height and width of the kernel."
+    )
+    stride: Annotated[int, Field(ge=1, le=8)] = Field(
+        default=1, description="Stride of the convolution."
+    )
+    bias: bool = Field(default=False, description="A bias of the convolution.")
     valid: bool = Field(default=False, description="No padding.")
     normalization: bool = Field(default=True, description="BN-ReLU after the convolution.")
-    pool: Pool | None = None
+    pool: Pool | None = Field(default=None, description="Pooling at the stem's end.")
 
 
 Stem = ConvolutionStem
@@ -47,7 +53,7 @@ Stem = ConvolutionStem
 class Stage(Model):
     """Units that set the width and size, then attention modules, then further units."""
 
-    channels: Positive
+    channels: Positive = Field(description="Channels of the output of each unit of the stage.")
     stride: Annotated[int, Field(ge=1, le=8)] = Field(
         default=1, description="Stride of the stage's first unit."
     )
@@ -82,17 +88,23 @@ class Head(Model):
 class Published(Model):
     """Figures that the source prints."""
 
-    source: Text | None = None
-    parameters: Annotated[float, Field(gt=0)] | None = None
-    macs: Annotated[float, Field(gt=0)] | None = None
+    source: Text | None = Field(default=None, description="Where they are printed.")
+    parameters: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Trainable parameters."
+    )
+    macs: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Multiply-adds for one image, which papers often call FLOPs."
+    )
     macs_input: Size | None = Field(
         default=None, description="Height and width for which macs is printed, if not the input's."
     )
     test_error: Annotated[float, Field(ge=0, le=100)] | None = Field(
         default=None, description="Top-1 error in percent."
     )
-    top5_error: Annotated[float, Field(ge=0, le=100)] | None = None
-    comment: Text | None = None
+    top5_error: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Top-5 error in percent."
+    )
+    comment: Text | None = Field(default=None, description="What explains a difference.")
 
 
 Alternatives = Annotated[
@@ -107,7 +119,7 @@ Alternatives = Annotated[
 class BatchNorm(Model):
     """Batch normalisation, the same in the whole network."""
 
-    epsilon: Rate = 1e-5
+    epsilon: Rate = Field(default=1e-5, description="Added to the variance.")
     momentum: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=0.1, description="Weight of the new batch in the running statistics."
     )
@@ -116,24 +128,38 @@ class BatchNorm(Model):
 class Spec(Model):
     """One network and its training recipe."""
 
-    name: Identifier
-    source: Text
-    notes: tuple[Text, ...] = ()
-    input: Input
-    classes: Annotated[int, Field(ge=2, le=1_000_000)]
-    stem: Stem
-    unit: Unit = PreactivationBottleneck()
-    attention: Attention = Attention()
-    stages: Annotated[dict[Identifier, Stage], Field(min_length=1, max_length=100)]
-    head: Head = Head()
+    name: Identifier = Field(
+        description="The network's name, such as attention56_cifar; its class and folder follow it."
+    )
+    source: Text = Field(description="The paper, or whatever else the network is taken from.")
+    notes: tuple[Text, ...] = Field(
+        default=(),
+        description="What a reader should know: choices, and differences from the source.",
+    )
+    input: Input = Field(description="The size of images.")
+    classes: Annotated[int, Field(ge=2, le=1_000_000)] = Field(
+        description="Classes that the network tells apart."
+    )
+    stem: Stem = Field(description="What comes before the first stage.")
+    unit: Unit = Field(
+        default=PreactivationBottleneck(),
+        description="The residual unit that stages and masks are made of.",
+    )
+    attention: Attention = Field(default=Attention(), description="The attention modules.")
+    stages: Annotated[dict[Identifier, Stage], Field(min_length=1, max_length=100)] = Field(
+        description="The stages in order, by names of your own."
+    )
+    head: Head = Field(default=Head(), description="What comes after the last stage.")
     padding: Literal["symmetric", "same"] = Field(
         default="symmetric",
         description="Of convolutions that keep the size at stride 1. symmetric: the same on both "
         "sides; same: TensorFlow's SAME, which at stride 2 pads even sizes on one side alone.",
     )
-    batch_norm: BatchNorm = BatchNorm()
-    train: Training
-    paper: Published | None = None
+    batch_norm: BatchNorm = Field(default=BatchNorm(), description="Batch normalisation.")
+    train: Training = Field(description="How the network is trained.")
+    paper: Published | None = Field(
+        default=None, description="What the source prints, to compare with."
+    )
     alternatives: Alternatives | None = Field(
         default=None,
         exclude=True,

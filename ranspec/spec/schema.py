@@ -30,6 +30,9 @@ def json_schema() -> Schema:
     schema = _simplified(Spec.model_json_schema())
     parts: dict[str, Schema] = schema.pop("$defs")
     parts["Spec"] = schema
+    for part in parts.values():
+        if "const" in (kind := part["properties"].get("kind", {})):
+            kind["description"] = part["description"].partition("\n\n")[0]
     incomplete = _can_be_incomplete(parts)
     partial = {_PARTIAL + name: _partial(parts[name], incomplete) for name in incomplete}
     root = partial[_PARTIAL + "Spec"]

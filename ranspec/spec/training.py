@@ -14,8 +14,8 @@ class Sgd(Model):
     """Stochastic gradient descent, v = momentum v + (g + decay w)."""
 
     kind: Literal["sgd"] = "sgd"
-    momentum: Fraction = 0.9
-    nesterov: bool = True
+    momentum: Fraction = Field(default=0.9, description="Share of the last update that is kept.")
+    nesterov: bool = Field(default=True, description="Nesterov's form: the step is g + momentum v.")
     weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
         default=1e-4, description="L2 penalty on convolution and linear weights alone."
     )
@@ -25,10 +25,12 @@ class Adam(Model):
     """Adam (Kingma and Ba, 2015) with L2 penalty."""
 
     kind: Literal["adam"] = "adam"
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.999
-    epsilon: Rate = 1e-8
-    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    beta1: Fraction = Field(default=0.9, description="Decay of the mean of gradients.")
+    beta2: Fraction = Field(default=0.999, description="Decay of the mean of squared gradients.")
+    epsilon: Rate = Field(default=1e-8, description="Added to the root of that mean.")
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0, description="L2 penalty on convolution and linear weights alone."
+    )
 
 
 class RmsProp(Model):
@@ -38,9 +40,11 @@ class RmsProp(Model):
     """
 
     kind: Literal["rmsprop"]
-    decay: Fraction = 0.9
-    epsilon: Rate = 1.0
-    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    decay: Fraction = Field(default=0.9, description="Decay of the mean of squared gradients.")
+    epsilon: Rate = Field(default=1.0, description="Added to the root of that mean.")
+    weight_decay: Annotated[float, Field(ge=0.0, le=1.0)] = Field(
+        default=0.0, description="L2 penalty on convolution and linear weights alone."
+    )
 
 
 Optimizer = Annotated[Sgd | Adam | RmsProp, Field(discriminator="kind")]
@@ -49,15 +53,17 @@ Optimizer = Annotated[Sgd | Adam | RmsProp, Field(discriminator="kind")]
 class Warmup(Model):
     """The rate of the first iterations."""
 
-    iterations: Annotated[int, Field(ge=1, le=100_000_000)]
-    rate: Rate
+    iterations: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        description="How long the warm-up lasts."
+    )
+    rate: Rate = Field(description="The rate until then.")
 
 
 class ConstantSchedule(Model):
     """The rate stays as it is."""
 
     kind: Literal["constant"]
-    initial: Rate
+    initial: Rate = Field(description="The rate.")
 
 
 class PlateauSchedule(Model):
@@ -67,9 +73,13 @@ class PlateauSchedule(Model):
     """
 
     kind: Literal["plateau"]
-    initial: Rate
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    patience: Annotated[int, Field(ge=1, le=10_000)] = 10
+    initial: Rate = Field(description="The rate at the start.")
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.1, description="What the rate is multiplied by."
+    )
+    patience: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=10, description="Epochs without a better validation before the rate falls."
+    )
     least: Annotated[float, Field(ge=0.0, le=1e3)] = Field(
         default=0.0, description="The rate is never lowered below this."
     )
@@ -79,10 +89,16 @@ class StepSchedule(Model):
     """The rate is multiplied by `factor` at each of the given iterations."""
 
     kind: Literal["step"] = "step"
-    initial: Rate = 0.1
-    factor: Annotated[float, Field(gt=0.0, le=1.0)] = 0.1
-    at: tuple[Annotated[int, Field(ge=1, le=100_000_000)], ...] = (64_000, 96_000)
-    warmup: Warmup | None = None
+    initial: Rate = Field(default=0.1, description="The rate at the start, or after the warm-up.")
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        default=0.1, description="What the rate is multiplied by."
+    )
+    at: tuple[Annotated[int, Field(ge=1, le=100_000_000)], ...] = Field(
+        default=(64_000, 96_000), description="Iterations at which the rate falls, rising."
+    )
+    warmup: Warmup | None = Field(
+        default=None, description="Another rate for the first iterations."
+    )
 
     @field_validator("at")
     @classmethod
@@ -96,9 +112,13 @@ class ExponentialSchedule(Model):
     """The rate is multiplied by `factor` every `every` iterations, in steps."""
 
     kind: Literal["exponential"]
-    initial: Rate
-    factor: Annotated[float, Field(gt=0.0, le=1.0)]
-    every: Annotated[int, Field(ge=1, le=100_000_000)]
+    initial: Rate = Field(description="The rate at the start.")
+    factor: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        description="What the rate is multiplied by."
+    )
+    every: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        description="Iterations between two steps of the rate."
+    )
 
 
 Schedule = Annotated[
@@ -176,15 +196,23 @@ class Augmentation(Model):
 class Initialization(Model):
     """Convolution and linear weights; batch norm starts at scale 1, every bias at 0."""
 
-    kind: Literal["he_normal", "normal"] = "he_normal"
-    fan: Literal["in", "out"] = "in"
+    kind: Literal["he_normal", "normal"] = Field(
+        default="he_normal",
+        description="he_normal: variance 2 / fan (He et al., 2015); normal: deviation for all.",
+    )
+    fan: Literal["in", "out"] = Field(
+        default="in",
+        description="What he_normal divides by: in: inputs, out: outputs of a weight's layer.",
+    )
     deviation: Rate = Field(default=0.01, description="Standard deviation for kind normal.")
 
 
 class EarlyStopping(Model):
     """Training ends after `patience` epochs without a higher validation accuracy."""
 
-    patience: Annotated[int, Field(ge=1, le=10_000)]
+    patience: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        description="Epochs without a higher accuracy before training ends."
+    )
     restore_best: bool = Field(
         default=False, description="Test the weights of the epoch with the highest accuracy."
     )
@@ -193,29 +221,48 @@ class EarlyStopping(Model):
 class Training(Model):
     """The recipe."""
 
-    data: Literal["cifar10", "cifar100", "digits", "imagenet", "tiny_imagenet", "folder"]
-    batch_size: Annotated[int, Field(ge=1, le=65536)] = 64
-    iterations: Annotated[int, Field(ge=1, le=100_000_000)] = 160_000
+    data: Literal["cifar10", "cifar100", "digits", "imagenet", "tiny_imagenet", "folder"] = Field(
+        description="The images; digits come with scikit-learn, others lie in a folder of yours."
+    )
+    batch_size: Annotated[int, Field(ge=1, le=65536)] = Field(
+        default=64, description="Images of a training step, on all devices together."
+    )
+    iterations: Annotated[int, Field(ge=1, le=100_000_000)] = Field(
+        default=160_000, description="Training steps."
+    )
     validation: Annotated[int, Field(ge=0, le=100_000_000)] = Field(
         default=0,
         description="Training images that are held out, chosen by the seed, and evaluated after "
         "every epoch; the test images are then evaluated only at the end.",
     )
-    early_stopping: EarlyStopping | None = None
-    optimizer: Optimizer = Sgd()
-    learning_rate: Schedule = StepSchedule()
-    augmentation: Augmentation = Augmentation()
+    early_stopping: EarlyStopping | None = Field(
+        default=None, description="Ends training before its last iteration; needs validation."
+    )
+    optimizer: Optimizer = Field(default=Sgd(), description="What turns gradients into steps.")
+    learning_rate: Schedule = Field(
+        default=StepSchedule(), description="The rate at each iteration."
+    )
+    augmentation: Augmentation = Field(
+        default=Augmentation(), description="What is done to training images."
+    )
     normalization: Literal["pixel_mean", "channel_mean_std", "unit"] = Field(
         default="pixel_mean",
         description="pixel_mean: subtract the training set's mean image; channel_mean_std: "
         "subtract each channel's mean and divide by its deviation; unit: scale to [0, 1] only.",
     )
-    initialization: Initialization = Initialization()
-    label_smoothing: Fraction = 0.0
+    initialization: Initialization = Field(
+        default=Initialization(), description="How convolution and linear weights start."
+    )
+    label_smoothing: Fraction = Field(
+        default=0.0,
+        description="Share of each label that is spread over all classes (Szegedy et al., 2016).",
+    )
     clean_labels: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="Ratio of clean labels; the others are drawn from the rest."
     )
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
+        default=0, description="Decides initial weights, order of images and all that is drawn."
+    )
 
     @model_validator(mode="after")
     def _validates(self) -> Self:

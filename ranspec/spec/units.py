@@ -12,9 +12,15 @@ from ranspec.spec.base import Identifier, Model, Positive
 class Pool(Model):
     """A pooling layer; padding is chosen so that even sizes halve at stride 2."""
 
-    kind: Literal["max", "average"] = "max"
-    kernel: Annotated[int, Field(ge=1, le=15)] = 3
-    stride: Annotated[int, Field(ge=1, le=8)] = 2
+    kind: Literal["max", "average"] = Field(
+        default="max", description="Maximum or mean of each window."
+    )
+    kernel: Annotated[int, Field(ge=1, le=15)] = Field(
+        default=3, description="Height and width of the window."
+    )
+    stride: Annotated[int, Field(ge=1, le=8)] = Field(
+        default=2, description="Step from window to window."
+    )
     padding: Literal["ceil", "same", "valid"] = Field(
         default="ceil",
         description="ceil: no padding, the last window may hang over the edge (Caffe); "
@@ -43,7 +49,7 @@ class PreactivationBottleneck(Model):
 
     kind: Literal["preactivation_bottleneck"] = "preactivation_bottleneck"
     reduction: Reduction = 4
-    bias: bool = False
+    bias: bool = Field(default=False, description="Biases of the convolutions.")
     projection: Projection = "when_needed"
     shortcut: ShortcutInput = "activated"
 
@@ -52,7 +58,7 @@ class PreactivationBasic(Model):
     """BN-ReLU-conv3x3, BN-ReLU-conv3x3 and a shortcut (He et al., 2016; wide: Zagoruyko, 2016)."""
 
     kind: Literal["preactivation_basic"]
-    bias: bool = False
+    bias: bool = Field(default=False, description="Biases of the convolutions.")
     projection: Projection = "when_needed"
     shortcut: ShortcutInput = "activated"
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
@@ -70,7 +76,7 @@ class PreactivationInception(Model):
     reductions: tuple[Reduction, Reduction, Reduction] = Field(
         default=(4, 8, 16), description="The branches have channels / reduction channels each."
     )
-    bias: bool = False
+    bias: bool = Field(default=False, description="Biases of the convolutions.")
     projection: Projection = "when_needed"
     shortcut: ShortcutInput = "activated"
 
@@ -83,7 +89,9 @@ class Bottleneck(Model):
 
     kind: Literal["bottleneck"]
     reduction: Reduction = 4
-    groups: Annotated[int, Field(ge=1, le=4096)] = 1
+    groups: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=1, description="Groups of the 3x3 convolution; ResNeXt's cardinality."
+    )
     stride_on: Literal["conv1", "conv2"] = Field(
         default="conv2", description="The convolution that carries the stride."
     )
@@ -104,20 +112,26 @@ class Convolution(Model):
     """conv-BN-ReLU."""
 
     kind: Literal["convolution"]
-    kernel: Annotated[int, Field(ge=1, le=15)] = 3
+    kernel: Annotated[int, Field(ge=1, le=15)] = Field(
+        default=3, description="Height and width of the kernel."
+    )
     valid: bool = Field(default=False, description="No padding.")
 
 
 class BranchLayer(Model):
     """A convolution (`channels`) or a pooling (`pool`) of an Inception branch."""
 
-    channels: Positive | None = None
-    pool: Literal["max", "average"] | None = None
+    channels: Positive | None = Field(
+        default=None, description="Channels of a convolution's output."
+    )
+    pool: Literal["max", "average"] | None = Field(
+        default=None, description="A pooling instead of a convolution."
+    )
     kernel: (
         Annotated[int, Field(ge=1, le=15)]
         | tuple[Annotated[int, Field(ge=1, le=15)], Annotated[int, Field(ge=1, le=15)]]
     ) = Field(default=1, description="One size, or [height, width].")
-    stride: Annotated[int, Field(ge=1, le=8)] = 1
+    stride: Annotated[int, Field(ge=1, le=8)] = Field(default=1, description="Stride of the layer.")
     valid: bool = Field(default=False, description="No padding.")
 
     @model_validator(mode="after")
@@ -146,7 +160,7 @@ class Inception(Model):
         description="normalized: conv-BN-ReLU; activated: conv with bias, ReLU; linear: conv with "
         "bias alone.",
     )
-    residual: bool = True
+    residual: bool = Field(default=True, description="Add the input; its size must then stay.")
     scale: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
         default=1.0, description="Factor of the residual before it is added."
     )

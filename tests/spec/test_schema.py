@@ -31,6 +31,16 @@ def test_the_schema_is_one() -> None:
     Draft7Validator.check_schema(json_schema())
 
 
+def test_every_key_is_described() -> None:
+    silent = [
+        f"{name}.{key}"
+        for name, part in json_schema()["definitions"].items()
+        for key, value in part["properties"].items()
+        if not value.get("description")
+    ]
+    assert silent == []
+
+
 @pytest.mark.parametrize(
     "file", sorted(packaged_specs().rglob("*.yaml")), ids=lambda file: file.stem
 )
