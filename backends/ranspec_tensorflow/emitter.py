@@ -47,12 +47,16 @@ def batch_norm(op: ops.BatchNorm) -> Code:
 
 
 def max_pool(op: ops.MaxPool, x: Code) -> Code:
+    if isinstance(op.padding, int):
+        return call("max_pool_padded", x, op.kernel, strides=op.stride, padding=op.padding)
     if op.padding == "ceil":
         return call("max_pool_ceil", x, op.kernel, strides=op.stride)
     return call("tf.nn.max_pool2d", x, op.kernel, strides=op.stride, padding=op.padding.upper())
 
 
 def average_pool(op: ops.AveragePool, x: Code) -> Code:
+    if isinstance(op.padding, int):
+        return call("average_pool_padded", x, op.kernel, strides=op.stride, padding=op.padding)
     if op.padding == "ceil":
         return call("average_pool_ceil", x, op.kernel, strides=op.stride)
     return call("tf.nn.avg_pool2d", x, op.kernel, strides=op.stride, padding=op.padding.upper())
@@ -122,10 +126,12 @@ BACKEND = Backend(
         "Sequence",
         "SpatialAffine",
         "average_pool_ceil",
+        "average_pool_padded",
         "channel_normalize",
         "channel_standardize",
         "flatten_channels_first",
         "max_pool_ceil",
+        "max_pool_padded",
         "pad_channels",
         "resize_bilinear",
         "resize_nearest",

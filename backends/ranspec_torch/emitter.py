@@ -19,6 +19,7 @@ from ranspec.codegen.code import (
     unless,
 )
 from ranspec.ir import operations as ops
+from ranspec.ir.operations.pooling import PoolPadding
 
 
 def convolution(op: ops.Convolution) -> Code:
@@ -52,15 +53,18 @@ def batch_norm(op: ops.BatchNorm) -> Code:
 def max_pool(op: ops.MaxPool, x: Code) -> Code:
     if op.padding == "same":
         return call("max_pool_same", x, op.kernel, stride=op.stride)
-    ceil = unless(op.padding == "ceil", False)
-    return call("F.max_pool2d", x, op.kernel, stride=op.stride, ceil_mode=ceil)
+    return call("F.max_pool2d", x, op.kernel, stride=op.stride, **_pool_padding(op.padding))
 
 
 def average_pool(op: ops.AveragePool, x: Code) -> Code:
     if op.padding == "same":
         return call("average_pool_same", x, op.kernel, stride=op.stride)
-    ceil = unless(op.padding == "ceil", False)
-    return call("F.avg_pool2d", x, op.kernel, stride=op.stride, ceil_mode=ceil)
+    padding = _pool_padding(op.padding)
+    if op.padding in ("ceil", "valid", 0):
+        return call("F.avg_pool2d", x, op.kernel, stride=op.stride, **padding)
+    return call(
+        "F.avg_pool2d", x, op.kernel, stride=op.stride, **padding, count_include_pad=False
+    )
 
 
 def resize(op: ops.Resize, x: Code, like: Code) -> Code:
@@ -80,6 +84,12 @@ def subsample(op: ops.Subsample, x: Code) -> Code:
 
 def sequence(blocks: Sequence[Code]) -> Code:
     return Call(Name("nn.Sequential"), tuple(blocks))
+
+
+def _pool_padding(padding: PoolPadding) -> dict[str, Literal]:
+    if isinstance(padding, int):
+        return {"padding": unless(padding, 0)}
+    return {"ceil_mode": unless(padding == "ceil", False)}
 
 
 def _pair(size: tuple[int, int]) -> int | tuple[int, int]:

@@ -10,7 +10,7 @@ from ranspec.spec.base import Identifier, Model, Positive
 
 
 class Pool(Model):
-    """A pooling layer; padding is chosen so that even sizes halve at stride 2."""
+    """A pooling layer. Padding never counts as a value."""
 
     kind: Literal["max", "average"] = Field(
         default="max", description="Maximum or mean of each window."
@@ -21,11 +21,18 @@ class Pool(Model):
     stride: Annotated[int, Field(ge=1, le=8)] = Field(
         default=2, description="Step from window to window."
     )
-    padding: Literal["ceil", "same", "valid"] = Field(
+    padding: Literal["ceil", "same", "valid"] | Annotated[int, Field(ge=0, le=7)] = Field(
         default="ceil",
         description="ceil: no padding, the last window may hang over the edge (Caffe); "
-        "same: TensorFlow's SAME, for odd sizes one window more; valid: whole windows only.",
+        "same: TensorFlow's SAME, for odd sizes one window more; valid: whole windows only; a "
+        "number: so much on each side, whole windows only (PyTorch).",
     )
+
+    @model_validator(mode="after")
+    def _windows_meet_the_map(self) -> Pool:
+        if isinstance(self.padding, int) and 2 * self.padding > self.kernel:
+            raise ValueError(f"padding is more than half of the kernel's {self.kernel}")
+        return self
 
 
 Projection = Annotated[

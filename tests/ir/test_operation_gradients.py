@@ -81,7 +81,7 @@ POOLS = [
     Case(pool(kernel, stride, padding), ((height, width, 2),))
     for pool, padding, (kernel, stride), (height, width) in product(
         (ops.MaxPool, ops.AveragePool),
-        ("ceil", "same", "valid"),
+        ("ceil", "same", "valid", 0, 1),
         ((3, 2), (2, 2), (3, 1), (2, 3)),
         ((7, 8), (5, 6)),
     )
@@ -370,6 +370,8 @@ def torch_pool(operation: ops.MaxPool | ops.AveragePool) -> Function:
     import torch.nn.functional as F
 
     window = {"kernel_size": operation.kernel, "stride": operation.stride}
+    if isinstance(operation.padding, int):
+        window["padding"] = operation.padding
 
     def pad(x: Tensor, value: float) -> Tensor:
         rows, columns = (operation.margins(size) for size in x.shape[2:])

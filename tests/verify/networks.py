@@ -71,6 +71,15 @@ NETWORKS: Mapping[str, Network] = {
         "attention.mask.pool={kind: average, padding: same}",
         "stages.stage1.mask_depth=2",
     ),
+    "padded pools, sizes 13x14": tiny(
+        "input.height=13",
+        "input.width=14",
+        "stem.pool={kernel: 3, stride: 1, padding: 1}",
+        "attention.mask.pool={kind: average, padding: 1}",
+        "stages.stage1.mask_depth=2",
+    ),
+    "padded maximum pools": tiny("attention.mask.pool={kernel: 2, padding: 1}"),
+    "pools padded by 0": tiny("attention.mask.pool={kernel: 2, padding: 0}"),
     "direct decoder, same pools, bias in the mask's head": tiny(
         "attention.mask.decoder=direct",
         "attention.mask.pool.padding=same",

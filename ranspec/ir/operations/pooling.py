@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ranspec.ir.operation import Array
     from ranspec.ir.operations._arrays import Windows
 
-PoolPadding = Literal["ceil", "same", "valid"]
+PoolPadding = int | Literal["ceil", "same", "valid"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,17 +24,26 @@ class _Pool(Operation):
     padding: PoolPadding
     """`valid`: whole windows only. `ceil`: no padding before, as many windows as start inside the
     map and are needed to cover it (Caffe). `same`: ceil(size / stride) windows, the surplus split
-    between both sides with the odd one after (TensorFlow). Padding never counts as a value."""
+    between both sides with the odd one after (TensorFlow). A number: so much on each side, whole
+    windows only (PyTorch). Padding never counts as a value."""
 
     def infer(self, *inputs: Shape) -> Shape:
         height, width, channels = inputs[0]
+        if isinstance(self.padding, int) and 2 * self.padding > self.kernel:
+            raise ShapeError(
+                f"a padding of {self.padding} is more than half of a {self.kernel}x{self.kernel} "
+                "window",
+                "pool",
+            )
         return self._windows(height), self._windows(width), channels
 
     def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
         return self.kernel**2 * math.prod(output)
 
     def margins(self, size: int) -> tuple[int, int]:
-        """Return how far the first and last windows hang over a map's edges."""
+        """Return how far the first and last windows may hang over a map's edges."""
+        if isinstance(self.padding, int):
+            return self.padding, self.padding
         count = self._count(size)
         surplus = max((count - 1) * self.stride + self.kernel - size, 0)
         before = surplus // 2 if self.padding == "same" else 0
@@ -54,8 +63,8 @@ class _Pool(Operation):
     def _count(self, size: int) -> int:
         if self.padding == "same":
             return -(-size // self.stride)
-        if self.padding == "valid":
-            return (size - self.kernel) // self.stride + 1
+        if self.padding != "ceil":
+            return (size + self._surplus - self.kernel) // self.stride + 1
         count = -(-(size - self.kernel) // self.stride) + 1
         return count - 1 if (count - 1) * self.stride >= size else count
 
@@ -69,11 +78,15 @@ class _Pool(Operation):
         match self.padding:
             case "same":
                 return (size + (self.stride - 1)) // self.stride
-            case "valid":
-                return (size - self.kernel) // self.stride + 1
             case "ceil":
                 rounded = (size + (self.stride - 1 - self.kernel)) // self.stride + 1
                 return rounded if rounded.value == count else rounded - 1
+            case _:
+                return (size + (self._surplus - self.kernel)) // self.stride + 1
+
+    @property
+    def _surplus(self) -> int:
+        return 2 * self.padding if isinstance(self.padding, int) else 0
 
 
 @dataclass(frozen=True, eq=False)
