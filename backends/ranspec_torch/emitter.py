@@ -62,9 +62,7 @@ def average_pool(op: ops.AveragePool, x: Code) -> Code:
     padding = _pool_padding(op.padding)
     if op.padding in ("ceil", "valid", 0):
         return call("F.avg_pool2d", x, op.kernel, stride=op.stride, **padding)
-    return call(
-        "F.avg_pool2d", x, op.kernel, stride=op.stride, **padding, count_include_pad=False
-    )
+    return call("F.avg_pool2d", x, op.kernel, stride=op.stride, **padding, count_include_pad=False)
 
 
 def resize(op: ops.Resize, x: Code, like: Code) -> Code:

@@ -36,7 +36,7 @@ class Place:
     def names(self) -> tuple[str, ...]:
         """Return the values allowed here, where the type lists them."""
         return tuple(
-            value
+            str(value)
             for member in self.alternatives
             if get_origin(member) is Literal
             for value in get_args(member)

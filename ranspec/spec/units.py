@@ -21,7 +21,7 @@ class Pool(Model):
     stride: Annotated[int, Field(ge=1, le=8)] = Field(
         default=2, description="Step from window to window."
     )
-    padding: Literal["ceil", "same", "valid"] | Annotated[int, Field(ge=0, le=7)] = Field(
+    padding: Literal["ceil", "same", "valid", 0, 1, 2, 3, 4, 5, 6, 7] = Field(
         default="ceil",
         description="ceil: no padding, the last window may hang over the edge (Caffe); "
         "same: TensorFlow's SAME, for odd sizes one window more; valid: whole windows only; a "
@@ -31,7 +31,9 @@ class Pool(Model):
     @model_validator(mode="after")
     def _windows_meet_the_map(self) -> Pool:
         if isinstance(self.padding, int) and 2 * self.padding > self.kernel:
-            raise ValueError(f"padding is more than half of the kernel's {self.kernel}")
+            raise ValueError(
+                f"padding {self.padding} is more than half of the kernel, {self.kernel}"
+            )
         return self
 
 

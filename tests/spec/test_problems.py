@@ -44,6 +44,10 @@ def problems(source: str | Path, *overrides: str) -> list[str]:
          "head_convolutions, head_normalization, head_bias"),
         ("attention: {mask: {encoder_decoder: 1}}", "14:20: attention.mask.encoder_decoder: "
          "unknown key; did you mean decoder?"),
+        ("attention: {mask: {pool: {padding: half}}}", "14:36: attention.mask.pool.padding: "
+         "found 'half', expected ceil, same, valid, 0, 1, 2, 3, 4, 5, 6 or 7"),
+        ("attention: {mask: {pool: {padding: 2}}}", "14:20: attention.mask.pool: padding 2 is "
+         "more than half of the kernel, 3"),
         ("head: {hidden: [64, x]}", "14:21: head.hidden.1: found 'x' (a string), "
          "expected an integer"),
         ("head: {hidden: 64}", "14:16: head.hidden: found 64 (an integer), expected a list"),

@@ -115,7 +115,8 @@ def max_pool(x: Array, kernel: int, stride: int, padding: Padding) -> Array:
     """Return the largest value of each window; the gradient goes to the first of equal ones.
 
     `ceil` has windows hang over the end so that all values are covered, `same` splits the surplus
-    between both sides, a number is the padding of each side. Comparing slices is faster than XLA's windowed reduction, backward most.
+    between both sides, a number is the padding of each side. Comparing slices is faster than XLA's
+    windowed reduction, backward most.
     """
     first, *others = _windows(x, kernel, stride, padding, -jnp.inf)
     for other in others:

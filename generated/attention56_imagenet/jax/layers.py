@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 Margins = tuple[tuple[int, int], tuple[int, int]]
 Matrix = NDArray[np.float64]
-Padding = Literal["ceil", "same", "valid"]
+Padding = int | Literal["ceil", "same", "valid"]
 
 
 class BatchNorm(nnx.Module):
@@ -115,7 +115,8 @@ def max_pool(x: Array, kernel: int, stride: int, padding: Padding) -> Array:
     """Return the largest value of each window; the gradient goes to the first of equal ones.
 
     `ceil` has windows hang over the end so that all values are covered, `same` splits the surplus
-    between both sides. Comparing slices is faster than XLA's windowed reduction, backward most.
+    between both sides, a number is the padding of each side. Comparing slices is faster than XLA's
+    windowed reduction, backward most.
     """
     first, *others = _windows(x, kernel, stride, padding, -jnp.inf)
     for other in others:
@@ -174,7 +175,9 @@ def _windows(x: Array, kernel: int, stride: int, padding: Padding, fill: float) 
 
 
 def _margins(size: int, kernel: int, stride: int, padding: Padding) -> tuple[int, int]:
-    """Return how far the first and the last window hang over a map's edges."""
+    """Return how far the first and the last window may hang over a map's edges."""
+    if isinstance(padding, int):
+        return padding, padding
     if padding == "valid":
         return 0, 0
     count = -(-size // stride)

@@ -160,10 +160,18 @@ def max_pool_ceil(x: tf.Tensor, kernel_size: int, strides: int) -> tf.Tensor:
 
 def average_pool_ceil(x: tf.Tensor, kernel_size: int, strides: int) -> tf.Tensor:
     """Average-pool from the first position on, over the values inside the map alone."""
-    margins = _ceil_margins(x, kernel_size, strides)
-    pooled = tf.nn.avg_pool2d(_pad(x, margins), kernel_size, strides, "VALID")
-    ones = tf.ones((1, x.shape[1], x.shape[2], 1), x.dtype)
-    return pooled / tf.nn.avg_pool2d(_pad(ones, margins), kernel_size, strides, "VALID")
+    return _average_inside(x, kernel_size, strides, _ceil_margins(x, kernel_size, strides))
+
+
+def max_pool_padded(x: tf.Tensor, kernel_size: int, strides: int, padding: int) -> tf.Tensor:
+    """Max-pool with the same padding on each side."""
+    margins = ((padding, padding), (padding, padding))
+    return tf.nn.max_pool2d(_pad(x, margins, value=-np.inf), kernel_size, strides, "VALID")
+
+
+def average_pool_padded(x: tf.Tensor, kernel_size: int, strides: int, padding: int) -> tf.Tensor:
+    """Average-pool with the same padding on each side, over the values inside the map alone."""
+    return _average_inside(x, kernel_size, strides, ((padding, padding), (padding, padding)))
 
 
 def resize_bilinear(x: tf.Tensor, size: tf.TensorShape, align_corners: bool) -> tf.Tensor:
@@ -255,6 +263,12 @@ def _linear_weights(size: int, count: int, align_corners: bool) -> np.ndarray:
 
 def _nearest_weights(size: int, count: int) -> np.ndarray:
     return np.eye(size)[np.arange(count) * size // count]
+
+
+def _average_inside(x: tf.Tensor, kernel_size: int, strides: int, margins: Margins) -> tf.Tensor:
+    pooled = tf.nn.avg_pool2d(_pad(x, margins), kernel_size, strides, "VALID")
+    ones = tf.ones((1, x.shape[1], x.shape[2], 1), x.dtype)
+    return pooled / tf.nn.avg_pool2d(_pad(ones, margins), kernel_size, strides, "VALID")
 
 
 def _ceil_margins(x: tf.Tensor, kernel_size: int, strides: int) -> Margins:
