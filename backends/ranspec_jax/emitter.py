@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranspec.codegen.backend import Backend, Function, Member
+from ranspec.codegen.backend import CodeBackend, Function, Member
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
@@ -21,6 +21,7 @@ from ranspec.codegen.code import (
 )
 from ranspec.ir import operations as ops
 from ranspec.ir.dimension import Constant
+from ranspec_jax.reserved import RESERVED
 
 RNGS = Name("rngs")
 
@@ -82,7 +83,7 @@ def _pair(before: int, after: int) -> Code:
     return code((before, after))
 
 
-BACKEND = Backend(
+BACKEND = CodeBackend(
     name="jax",
     title="JAX",
     package="ranspec_jax",
@@ -134,5 +135,6 @@ BACKEND = Backend(
         "subsample",
     ),
     construct=construct,
-    requirements=("flax>=0.12", "jax>=0.7", "optax>=0.2.4"),
+    requirements={"flax": "flax>=0.12", "jax": "jax>=0.7", "optax": "optax>=0.2.4"},
+    reserved=RESERVED,
 )

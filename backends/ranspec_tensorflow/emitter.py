@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranspec.codegen.backend import Backend, Function, Member
+from ranspec.codegen.backend import CodeBackend, Function, Member
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
@@ -20,6 +20,7 @@ from ranspec.codegen.code import (
 )
 from ranspec.ir import operations as ops
 from ranspec.ir.operation import Padding
+from ranspec_tensorflow.reserved import RESERVED
 
 AXES_OF_POSITIONS = (1, 2)
 
@@ -80,7 +81,7 @@ def _padding(padding: Padding) -> Literal:
     return Name(repr(padding))
 
 
-BACKEND = Backend(
+BACKEND = CodeBackend(
     name="tensorflow",
     title="TensorFlow",
     package="ranspec_tensorflow",
@@ -138,5 +139,6 @@ BACKEND = Backend(
         "spatial_normalize",
         "subsample",
     ),
-    requirements=("keras>=3.8", "tensorflow>=2.18"),
+    requirements={"keras": "keras>=3.8", "tensorflow": "tensorflow>=2.18"},
+    reserved=RESERVED,
 )

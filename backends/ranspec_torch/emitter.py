@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ranspec.codegen.backend import Backend, Function, Member
+from ranspec.codegen.backend import CodeBackend, Function, Member
 from ranspec.codegen.code import (
     OMIT,
     Attribute,
@@ -20,6 +20,7 @@ from ranspec.codegen.code import (
 )
 from ranspec.ir import operations as ops
 from ranspec.ir.operations.pooling import PoolPadding
+from ranspec_torch.reserved import RESERVED
 
 
 def convolution(op: ops.Convolution) -> Code:
@@ -94,7 +95,7 @@ def _pair(size: tuple[int, int]) -> int | tuple[int, int]:
     return size[0] if size[0] == size[1] else size
 
 
-BACKEND = Backend(
+BACKEND = CodeBackend(
     name="torch",
     title="PyTorch",
     package="ranspec_torch",
@@ -143,5 +144,6 @@ BACKEND = Backend(
         "pad_channels",
         "spatial_normalize",
     ),
-    requirements=("torch>=2.6",),
+    requirements={"torch": "torch>=2.6"},
+    reserved=RESERVED,
 )

@@ -14,13 +14,18 @@ def check(specs: SpecsArgument, overrides: SetOption) -> None:
     Tells every mistake with its file, line and column. Exits 2 if there is any.
     """
     from ranspec.analysis.count import count
+    from ranspec.codegen.backend import installed_backends
+    from ranspec.codegen.render import refuse_reserved_names
     from ranspec.compile import compile_spec
     from ranspec.spec import SpecError, load_spec
 
+    backends = installed_backends()
     valid = True
     for name in specs:
         try:
-            graph = compile_spec(load_spec(name, overrides))
+            loaded = load_spec(name, overrides)
+            graph = compile_spec(loaded)
+            refuse_reserved_names(loaded, graph, backends)
         except SpecError as error:
             message(str(error))
             valid = False

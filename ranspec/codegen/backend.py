@@ -7,17 +7,29 @@ A backend is one package with a `BACKEND` announced under the entry point group
 from __future__ import annotations
 
 import difflib
-import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from importlib.util import find_spec
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from ranspec.codegen.code import Call, Code
 from ranspec.ir.operation import Operation
 
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ranspec.ir.graph import Graph
+    from ranspec.spec import LoadedSpec
+
+    Array = NDArray[Any]
+
 GROUP = "ranspec.backends"
+
+Files = Mapping[str, str | bytes]
+"""Contents by file name; text is written as UTF-8."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +52,68 @@ class UnsupportedError(ValueError):
     """A backend cannot write an operation as asked; the message says why."""
 
 
-@dataclass(frozen=True)
-class Backend:
-    """How a framework writes each operation, and what accompanies the model."""
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """The arrays of a network, for a backend that writes them into what it builds."""
+
+    arrays: Mapping[str, Array]
+    """By canonical name and in its layout."""
+    origin: str
+    """What they are, in words: `initial weights, seed 0`."""
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """What a backend is asked to write."""
+
+    loaded: LoadedSpec
+    graph: Graph
+    weights: Weights | None
+    """None for a backend that does not embed them."""
+    dtype: str
+    """What the network computes in: `float32`, or another of the backend's for verification."""
+    context: Mapping[str, Any]
+    """What every template is given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backend(ABC):
+    """A framework: what it can do, and how its part of a build is written."""
 
     name: str
-    """As on the command line: `torch`."""
+    """As on the command line."""
     title: str
-    """As people write it: `PyTorch`."""
+    """As people write it."""
     package: str
-    """The importable package that holds `templates/` and `runtime/`."""
+    """The importable package that holds `probe.py` and `templates/`."""
+    operations: Mapping[type[Operation], Any]
+    """How it writes each operation that it can write."""
+    requirements: Mapping[str, str]
+    """What to install for each module that its code imports: the line of requirements.txt."""
+    trains: bool = True
+    """Whether what it writes can be trained; if not, it only infers."""
+    dtypes: tuple[str, ...] = ("float64", "float32")
+    """What it can be verified in."""
+    embeds_weights: bool = False
+    """Whether it writes the weights into what it builds, and so can be given a checkpoint's."""
+    reserved: frozenset[str] = frozenset()
+    """Names that no part of a network can have, as the framework gives them a meaning."""
+
+    @abstractmethod
+    def write(self, request: Request) -> Files:
+        """Return the files of a network but for those that all backends share.
+
+        Raises `UnsupportedError` where the framework cannot say what the network asks for.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeBackend(Backend):
+    """A backend that writes Python: `model.py` by emitters, the rest by templates and copies.
+
+    Its package also holds `runtime/`, whose modules are copied as they are.
+    """
+
     operations: Mapping[type[Operation], Member | Function]
     sequence: Callable[[Sequence[Code]], Code]
     """Writes a chain of constructed blocks as one callable block."""
@@ -59,8 +123,11 @@ class Backend:
     """Names that model.py imports from the copied module `layers`, where it uses them."""
     construct: Callable[[Call], Code] = lambda call: call
     """Completes the construction of a block, with a framework's own arguments."""
-    requirements: tuple[str, ...] = ()
-    """Lines of requirements.txt that the framework asks for."""
+
+    def write(self, request: Request) -> Files:
+        from ranspec.codegen.program import write_program
+
+        return write_program(self, request)
 
 
 class UnknownBackendError(ValueError):
@@ -84,14 +151,22 @@ def load_backend(name: str) -> Backend:
     return cast(Backend, found[name].load())
 
 
+def installed_backends() -> list[Backend]:
+    """Return the installed backends that can be imported, by name."""
+    backends = []
+    for entry in available_backends().values():
+        with suppress(ImportError):
+            backends.append(cast(Backend, entry.load()))
+    return backends
+
+
 class NotInstalledError(Exception):
     """A framework is not installed; the message says how to install it."""
 
 
 def require_installed(backend: Backend) -> None:
     """Raise `NotInstalledError` where what the backend's code needs cannot be imported."""
-    names = [re.split(r"[<>=!~ ]", line)[0] for line in backend.requirements]
-    missing = [name for name in names if find_spec(name) is None]
+    missing = [name for name in backend.requirements if find_spec(name) is None]
     if missing:
         raise NotInstalledError(
             f"{backend.title} needs {', '.join(missing)}, not installed here: "

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from ranspec.codegen.backend import load_backend
-from ranspec.codegen.render import MANIFEST, file_hash, render_files
+from ranspec.codegen.backend import Files, load_backend
+from ranspec.codegen.render import MANIFEST, as_bytes, file_hash, render_files
 from ranspec.spec import LoadedSpec
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
@@ -44,8 +43,8 @@ def build(
         target.mkdir(parents=True, exist_ok=True)
         for name in sorted(stale):
             (target / name).unlink(missing_ok=True)
-        for name, text in rendered.items():
-            _replace(target / name, text)
+        for name, content in rendered.items():
+            _replace(target / name, as_bytes(content))
     except OSError as error:
         raise BuildFolderError(f"cannot write {error.filename}: {error.strerror}") from error
     return BuildResult(target, tuple(rendered))
@@ -57,7 +56,10 @@ def check_build(loaded: LoadedSpec, backend: str, folder: Path | None = None) ->
     target = folder or default_folder(loaded, backend)
     stale = sorted(set(_recorded(target, strict=False)) - set(rendered))
     present = [name for name in stale if _read(target / name) is not None]
-    return [name for name, text in rendered.items() if _read(target / name) != text] + present
+    differing = [
+        name for name, content in rendered.items() if _read(target / name) != as_bytes(content)
+    ]
+    return differing + present
 
 
 def default_folder(loaded: LoadedSpec, backend: str) -> Path:
@@ -65,11 +67,13 @@ def default_folder(loaded: LoadedSpec, backend: str) -> Path:
     return Path("generated") / loaded.spec.name / backend
 
 
-def _refuse_edited(folder: Path, rendered: Mapping[str, str]) -> None:
+def _refuse_edited(folder: Path, rendered: Files) -> None:
     recorded = _recorded(folder, strict=True)
     for name in sorted({*rendered, *recorded} - {MANIFEST}):
-        text = _read(folder / name)
-        if text is None or text == rendered.get(name) or file_hash(text) == recorded.get(name):
+        content = _read(folder / name)
+        if content is None or file_hash(content) == recorded.get(name):
+            continue
+        if name in rendered and content == as_bytes(rendered[name]):
             continue
         origin = "was edited since it was built" if name in recorded else "was not built by ranspec"
         raise BuildFolderError(f"{folder / name} {origin}; use --force to overwrite it")
@@ -77,11 +81,11 @@ def _refuse_edited(folder: Path, rendered: Mapping[str, str]) -> None:
 
 def _recorded(folder: Path, *, strict: bool) -> dict[str, str]:
     """Return the files of the last build; raise `BuildFolderError` if strict and it is damaged."""
-    text = _read(folder / MANIFEST)
-    if text is None:
+    content = _read(folder / MANIFEST)
+    if content is None:
         return {}
     try:
-        recorded = dict(json.loads(text)["files"])
+        recorded = dict(json.loads(content)["files"])
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if not strict:
             return {}
@@ -92,22 +96,20 @@ def _recorded(folder: Path, *, strict: bool) -> dict[str, str]:
     return {name: str(digest) for name, digest in recorded.items() if _FILE_NAME.fullmatch(name)}
 
 
-def _read(path: Path) -> str | None:
-    """Return a file's text; None where there is no file; what is not text has no known one."""
+def _read(path: Path) -> bytes | None:
+    """Return what a file holds; None where there is no file."""
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except UnicodeDecodeError:
-        return "not text"
     except OSError as error:
         raise BuildFolderError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _replace(path: Path, text: str) -> None:
+def _replace(path: Path, content: bytes) -> None:
     """Write a file in one step, in place of whatever has its name: a link is not followed."""
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
-    with temporary.open("x", encoding="utf-8", newline="\n") as file:
-        file.write(text)
+    with temporary.open("xb") as file:
+        file.write(content)
     temporary.replace(path)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ranspec.codegen.backend import Backend, Function, Member, UnsupportedError
+from ranspec.codegen.backend import CodeBackend, Function, Member, UnsupportedError
 from ranspec.codegen.code import (
     LINE_LENGTH,
     Attribute,
@@ -61,7 +61,7 @@ class ClassText:
         return f"{opening}\n{' ' * INDENT}{arguments}\n    {closing}"
 
 
-def write_classes(graph: Graph, backend: Backend) -> list[ClassText]:
+def write_classes(graph: Graph, backend: CodeBackend) -> list[ClassText]:
     """Write every class of a network, children first, the network itself last."""
     constructors: dict[Definition, tuple[str, ...]] = {}
     classes = []
@@ -111,7 +111,7 @@ class _ClassWriter:
     def __init__(
         self,
         graph: Graph,
-        backend: Backend,
+        backend: CodeBackend,
         defined: Definition,
         constructors: Mapping[Definition, tuple[str, ...]],
     ) -> None:

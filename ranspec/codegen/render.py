@@ -1,92 +1,182 @@
-"""What a build holds: the text of every file, from a spec and a backend."""
+"""What a build holds: the contents of every file, from a spec and a backend."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
 from math import prod
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ranspec import __version__
-from ranspec.codegen.backend import Backend
-from ranspec.codegen.classes import ClassText, docstring, write_classes
+from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError, Weights
 from ranspec.codegen.code import LINE_LENGTH
 from ranspec.codegen.training import training_context
 from ranspec.compile import compile_spec
-from ranspec.ir.graph import Graph
-from ranspec.spec import LoadedSpec
+from ranspec.ir.graph import Graph, unique_traces
+from ranspec.ir.trace import BlockNode
+from ranspec.spec import LoadedSpec, Problem, SpecError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 MANIFEST = ".ranspec.json"
-RUNTIME_REQUIREMENTS = (
-    "numpy>=1.26",
-    "pillow>=10",
-    "safetensors>=0.4.5",
-    "scikit-learn>=1.4",
-    "tqdm>=4.66",
-)
-"""What the copied runtime modules import."""
+COMMON = "ranspec.codegen"
+"""The package whose templates all backends share."""
+REQUIREMENTS = {
+    "PIL": "pillow>=10",
+    "numpy": "numpy>=1.26",
+    "safetensors": "safetensors>=0.4.5",
+    "sklearn": "scikit-learn>=1.4",
+    "tqdm": "tqdm>=4.66",
+}
+"""What to install for each module that the copied runtime modules import."""
 
 
-def render_files(loaded: LoadedSpec, backend: Backend) -> dict[str, str]:
-    """Return every file of a build by name, the manifest last; the same for the same spec."""
+def render_files(
+    loaded: LoadedSpec,
+    backend: Backend,
+    *,
+    weights: Weights | None = None,
+    dtype: str = "float32",
+) -> dict[str, str | bytes]:
+    """Return every file of a build by name, the manifest last; the same for the same spec.
+
+    `weights` are for a backend that embeds them, by default the initial ones. Raises `SpecError`
+    where the backend reserves the name of a stage, `UnsupportedError` where it cannot write the
+    network or is given weights and embeds none.
+    """
     graph = compile_spec(loaded)
-    classes = write_classes(graph, backend)
-    training = training_context(loaded.spec, model_class=classes[-1].name)
-    environment = template_environment(backend.package)
-    shared: dict[str, Any] = {
+    refuse_reserved_names(loaded, graph, [backend])
+    if backend.embeds_weights:
+        weights = weights or initial(loaded, graph)
+    elif weights is not None:
+        raise UnsupportedError(
+            f"{backend.title} code holds no weights: its train.py takes a checkpoint when it runs"
+        )
+    context = {
         "spec": loaded.spec,
         "spec_name": loaded.spec.name,
         "backend": backend,
-        "training": training,
-        "network": classes[-1],
+        "training": training_context(
+            loaded.spec, model_class=graph.definition_of[graph.root].class_name
+        ),
+        "weights": weights,
         "parameters": _trainable(graph),
         "macs": sum(layer.operation.macs(layer.output) for layer in graph.layers),
-        "requirements": sorted({*backend.requirements, *RUNTIME_REQUIREMENTS}),
         "input": "x".join(str(size) for size in graph.input),
     }
-    rendered = {"model.py": _render_model(environment, backend, classes, shared)}
-    for template in sorted(environment.list_templates()):
-        if template.endswith(".j2") and template != "model.py.j2":
-            rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
-                shared
-            )
-    shared_environment = template_environment("ranspec.codegen")
-    for template in sorted(shared_environment.list_templates()):
-        rendered.setdefault(
-            template.removesuffix(".j2"), shared_environment.get_template(template).render(shared)
-        )
-    rendered |= _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
-    for module, user in (("layers", "model"), ("progress", "train"), ("schedule", "train")):
-        if f"from {module} import" not in rendered[f"{user}.py"]:
-            rendered.pop(f"{module}.py", None)
-    rendered = dict(sorted(rendered.items()))
+    rendered = dict(backend.write(Request(loaded, graph, weights, dtype, context)))
+    context["requirements"] = requirements(rendered, backend)
+    environment = template_environment(backend.package)
+    for template in _templates(COMMON):
+        rendered[template.removesuffix(".j2")] = environment.get_template(template).render(context)
+    rendered = {name: content for name, content in sorted(rendered.items()) if content}
     rendered[MANIFEST] = _manifest(loaded, backend, rendered)
     return rendered
 
 
-def _render_model(
-    environment: Environment,
-    backend: Backend,
-    classes: list[ClassText],
-    shared: Mapping[str, Any],
-) -> str:
-    code = "\n".join(line for text in classes for line in (*text.assignments, *text.statements))
-    imports = [line for name, line in backend.imports.items() if _mentions(code, name)]
-    layers = sorted(name for name in backend.layers_module if _mentions(code, name))
-    return environment.get_template("model.py.j2").render(
-        **shared,
-        classes=classes,
-        imports=imports,
-        layers=layers,
-        docstring=docstring(_model_description(shared), 0),
+def own_templates(package: str) -> list[str]:
+    """Return the templates of a backend's package but for those that it shares with others."""
+    return [name for name in _templates(package) if name not in _templates(COMMON)]
+
+
+def _templates(package: str) -> list[str]:
+    folder = files(package) / "templates"
+    names = [item.name for item in folder.iterdir()] if folder.is_dir() else []
+    return sorted(name for name in names if name.endswith(".j2"))
+
+
+def refuse_reserved_names(loaded: LoadedSpec, graph: Graph, backends: Iterable[Backend]) -> None:
+    """Raise `SpecError` where a part of a network has a name that a backend reserves."""
+    problems = [item for backend in backends for item in _reserved_names(loaded, graph, backend)]
+    if problems:
+        raise SpecError(problems)
+
+
+def _reserved_names(loaded: LoadedSpec, graph: Graph, backend: Backend) -> Iterator[Problem]:
+    for name in loaded.spec.stages:
+        if name in backend.reserved:
+            message = f"{name!r} means something in {backend.title}; choose another name"
+            yield loaded.problem(("stages", name), message)
+    for trace in unique_traces(graph.root):
+        for node in trace.nodes:
+            owns = isinstance(node, BlockNode) or node.operation.parameters()
+            if owns and node.name in backend.reserved and node.name not in loaded.spec.stages:
+                where = f"{trace.class_name}.{node.name}"
+                message = f"{where}: {node.name!r} means something in {backend.title}"
+                yield loaded.problem((), message)
+
+
+def initial(loaded: LoadedSpec, graph: Graph) -> Weights:
+    """Draw the weights that a run of the spec starts from."""
+    from ranspec.runtime.initialization import initial_weights
+
+    seed, settings = loaded.spec.train.seed, loaded.spec.train.initialization
+    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
+    arrays = initial_weights(seed, shapes, settings.kind, settings.fan, settings.deviation)
+    return Weights(arrays, f"initial weights, seed {seed}")
+
+
+def requirements(rendered: Files, backend: Backend) -> list[str]:
+    """Return what to install for the modules that the Python files of a build import."""
+    table = REQUIREMENTS | dict(backend.requirements)
+    own = {Path(name).stem for name in rendered}
+    imported = {
+        module
+        for name, text in rendered.items()
+        if name.endswith(".py")
+        for module in _imported(ast.parse(text))
+    }
+    return sorted(table[module] for module in imported - own - sys.stdlib_module_names)
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Yield the top-level modules that a file imports anywhere."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _trainable(graph: Graph) -> int:
+    return sum(prod(tensor.shape) for tensor in graph.tensors.values() if tensor.trainable)
+
+
+@cache
+def template_environment(package: str) -> Environment:
+    """Return the environment that a package's templates are rendered in.
+
+    What all backends share is found there too, and under `ranspec/` where the package's own
+    template of that name extends it.
+    """
+    from jinja2 import (
+        ChoiceLoader,
+        Environment,
+        FunctionLoader,
+        PackageLoader,
+        PrefixLoader,
+        StrictUndefined,
     )
+
+    common = PackageLoader(COMMON)
+    own = PackageLoader(package) if _templates(package) else FunctionLoader(lambda name: None)
+    environment = Environment(
+        loader=ChoiceLoader([own, common, PrefixLoader({"ranspec": common})]),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"import_from": _import_from, "markdown": _markdown}
+    return environment
 
 
 def _import_from(names: list[str], module: str) -> str:
@@ -98,35 +188,6 @@ def _import_from(names: list[str], module: str) -> str:
     return "\n".join([f"from {module} import (", *(f"    {name}," for name in names), ")"])
 
 
-def _model_description(shared: Mapping[str, Any]) -> str:
-    spec, backend = shared["spec"], shared["backend"]
-    return f"{spec.name} in {backend.title}: {spec.source.rstrip('.')}."
-
-
-def _mentions(code: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(name)}\b", code) is not None
-
-
-def _trainable(graph: Graph) -> int:
-    return sum(prod(tensor.shape) for tensor in graph.tensors.values() if tensor.trainable)
-
-
-@cache
-def template_environment(package: str) -> Environment:
-    """Return the environment that a package's templates are rendered in."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader(package),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"import_from": _import_from, "markdown": _markdown}
-    return environment
-
-
 def _markdown(text: str) -> str:
     """Write a text as one line of Markdown that means no more than the text."""
     line = re.sub(r"([\\`*\[\]<>&|~])", r"\\\1", " ".join(text.split()))
@@ -134,25 +195,22 @@ def _markdown(text: str) -> str:
     return re.sub(r"^([-+#=_])", r"\\\1", line)
 
 
-def _runtime_files(package: str) -> dict[str, str]:
-    return {
-        item.name: item.read_text(encoding="utf-8")
-        for item in files(package).iterdir()
-        if item.name.endswith(".py") and item.name != "__init__.py"
-    }
-
-
-def _manifest(loaded: LoadedSpec, backend: Backend, rendered: Mapping[str, str]) -> str:
+def _manifest(loaded: LoadedSpec, backend: Backend, rendered: Files) -> str:
     content = {
         "ranspec": __version__,
         "spec": loaded.spec.name,
         "spec_sha256": loaded.digest,
         "backend": backend.name,
-        "files": {name: file_hash(text) for name, text in sorted(rendered.items())},
+        "files": {name: file_hash(content) for name, content in sorted(rendered.items())},
     }
     return json.dumps(content, indent=2) + "\n"
 
 
-def file_hash(text: str) -> str:
+def file_hash(content: str | bytes) -> str:
     """Return the SHA-256 by which the manifest knows a file."""
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(as_bytes(content)).hexdigest()
+
+
+def as_bytes(content: str | bytes) -> bytes:
+    """Return what a file holds on disk."""
+    return content.encode() if isinstance(content, str) else content

@@ -15,9 +15,11 @@ from pydantic_core import PydanticCustomError
 
 from ranspec.spec.attention import Attention, EncoderDecoderMask
 from ranspec.spec.base import Count, Fraction, Identifier, Model, Positive, Rate, Size, Text
-from ranspec.spec.reserved import RESERVED_STAGE_NAMES
 from ranspec.spec.training import Training
 from ranspec.spec.units import Pool, PreactivationBottleneck, Unit
+
+PARTS = frozenset({"stem", "head"})
+"""Parts beside the stages; names that a framework reserves are known to its backend."""
 
 
 class Input(Model):
@@ -182,8 +184,8 @@ class Spec(Model):
 
     def _disagreements(self) -> Iterator[tuple[tuple[str, ...], str]]:
         for name, stage in self.stages.items():
-            if name in RESERVED_STAGE_NAMES:
-                message = f"{name!r} means something in generated code; choose another name"
+            if name in PARTS:
+                message = f"{name!r} is a part of every network; choose another name"
                 yield ("stages", name), message
             mask = (stage.attention or self.attention).mask
             deep = isinstance(mask, EncoderDecoderMask)

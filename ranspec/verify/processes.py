@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranspec.codegen.backend import Backend
-from ranspec.codegen.render import render_files
+from ranspec.codegen.backend import Backend, Files
+from ranspec.codegen.render import as_bytes, render_files
 from ranspec.runtime import checkpoint
 from ranspec.verify.experiment import Experiment
 from ranspec.verify.probe import Job, error_file
 
 Array = NDArray[Any]
-Files = Mapping[str, str]
 
 LAST_LINES = 15
 THREADS = 1
@@ -42,8 +41,8 @@ class BackendError(Exception):
 def write_folder(folder: Path, files: Files) -> None:
     """Write generated files."""
     folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in files.items():
+        (folder / name).write_bytes(as_bytes(content))
 
 
 def write_job(

@@ -18,7 +18,6 @@ from ranspec.compile import compile_spec
 from ranspec.ir.graph import unique_traces
 from ranspec.ir.trace import BlockNode
 from ranspec.spec import SpecError, load_spec, packaged_specs
-from ranspec.spec.reserved import RESERVED_STAGE_NAMES
 from tests.rendering import BACKENDS, SPECS
 
 SPEC = """\
@@ -154,12 +153,24 @@ def test_names_that_are_no_identifiers_are_refused(here: Path, key: str, name: s
     assert [path.name for path in here.iterdir()] == ["a.yaml"]
 
 
-@pytest.mark.parametrize("name", sorted(RESERVED_STAGE_NAMES))
+@pytest.mark.parametrize("name", ["stem", "head"])
 @pytest.mark.usefixtures("here")
-def test_stages_cannot_take_the_names_of_what_frameworks_use(name: str) -> None:
+def test_stages_cannot_take_the_names_of_other_parts(name: str) -> None:
     Path("a.yaml").write_text(spec_text(stage=name), encoding="utf-8")
     with pytest.raises(SpecError, match=rf"a\.yaml:8:3.*stages\.{name}.*another name"):
         load_spec("a.yaml")
+
+
+RESERVED = [
+    (backend, name) for backend in BACKENDS for name in sorted(load_backend(backend).reserved)
+]
+
+
+@pytest.mark.parametrize(("backend", "name"), RESERVED)
+@pytest.mark.usefixtures("here")
+def test_stages_cannot_take_the_names_of_what_frameworks_use(backend: str, name: str) -> None:
+    with pytest.raises(SpecError, match=rf"a\.yaml:8:3.*stages\.{name}.*another name"):
+        rendered(spec_text(stage=name), backend)
 
 
 ATTRIBUTES = """
@@ -181,7 +192,7 @@ def test_no_part_hides_an_attribute_of_a_framework(framework: str) -> None:
     pytest.importorskip(module)
     attributes = framework_attributes(module, instance)
     possible = {name for name in attributes if re.fullmatch("[a-z][a-z0-9_]*", name)}
-    assert possible <= RESERVED_STAGE_NAMES
+    assert possible <= load_backend(framework).reserved
     assert not parts() & attributes
 
 

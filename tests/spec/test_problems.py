@@ -99,7 +99,7 @@ def test_a_wrong_line_is_told_with_its_position(write: Write, line: str, expecte
          "choose another name"),
         ("classes: 10\n", "", "1:1: classes: required key is missing"),
         ("{height: 32, width: 32}", "{height: 32}", "3:1: input.width: required key is missing"),
-        ("  stage2:", "  stem:", "11:3: stages.stem: 'stem' means something in generated code; "
+        ("  stage2:", "  stem:", "11:3: stages.stem: 'stem' is a part of every network; "
          "choose another name"),
         ("  stage2:", "  if:", "11:3: stages.if: 'if' is a keyword of Python; choose another name"),
         ("    mask_depth: 2\n", "", "7:3: stages.stage1: mask_depth is missing; stages with "

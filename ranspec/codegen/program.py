@@ -1,0 +1,58 @@
+"""A network as a Python program: `model.py`, the files around it, and the modules it copies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any
+
+from ranspec.codegen.backend import CodeBackend, Request
+from ranspec.codegen.classes import ClassText, docstring, write_classes
+from ranspec.codegen.render import own_templates, template_environment
+
+MODEL = "model.py.j2"
+
+
+def write_program(backend: CodeBackend, request: Request) -> dict[str, str]:
+    """Return the files of a backend that writes Python."""
+    context = request.context
+    environment = template_environment(backend.package)
+    classes = write_classes(request.graph, backend)
+    rendered = {}
+    for template in own_templates(backend.package):
+        more = _model(backend, classes, context) if template == MODEL else {}
+        rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
+            **context, **more
+        )
+    rendered |= _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
+    for module, user in (("layers", "model"), ("progress", "train"), ("schedule", "train")):
+        if f"from {module} import" not in rendered[f"{user}.py"]:
+            rendered.pop(f"{module}.py", None)
+    return rendered
+
+
+def _model(
+    backend: CodeBackend, classes: list[ClassText], context: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return what the template of model.py is given beside the context."""
+    code = "\n".join(line for text in classes for line in (*text.assignments, *text.statements))
+    spec = context["spec"]
+    return {
+        "classes": classes,
+        "imports": [line for name, line in backend.imports.items() if _mentions(code, name)],
+        "layers": sorted(name for name in backend.layers_module if _mentions(code, name)),
+        "docstring": docstring(f"{spec.name} in {backend.title}: {spec.source.rstrip('.')}.", 0),
+    }
+
+
+def _mentions(code: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(name)}\b", code) is not None
+
+
+def _runtime_files(package: str) -> dict[str, str]:
+    return {
+        item.name: item.read_text(encoding="utf-8")
+        for item in files(package).iterdir()
+        if item.name.endswith(".py") and item.name != "__init__.py"
+    }
