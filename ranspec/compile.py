@@ -10,7 +10,8 @@ from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
 from ranspec.ir.graph import Graph
 from ranspec.ir.verifier import verify_graph
-from ranspec.spec import LoadedSpec, Spec, SpecError
+from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
+from ranspec.spec.families import STAGE_PARTS
 
 _TAKEN = """
     Adam Annotated Any Array BEST BatchNorm Block CHANNELS CHECKPOINT CLASSES Callable
@@ -21,6 +22,9 @@ _TAKEN = """
 """
 TAKEN_CLASS_NAMES = frozenset(_TAKEN.split())
 """Names that generated code uses already; a test collects them."""
+
+_DIVISORS = frozenset({"groups", "reduction", "reductions"})
+"""Settings that a stage's channels are divided by: where they are defaults, channels are wrong."""
 
 
 def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = None) -> Graph:
@@ -81,9 +85,21 @@ def class_name(name: str) -> str:
 
 
 def _spec_path(loaded: LoadedSpec, error: BuildError) -> tuple[str, ...]:
-    """Return the place in the spec that is most likely at fault."""
+    """Return the place in the spec that is most likely at fault, one that was written."""
     part = error.path.partition(".")[0]
     owner = ("stages", part) if part in loaded.spec.stages else (part,)
-    key = () if error.key is None else (error.key,)
-    candidates = ((*owner, *key), (*owner, "unit", *key), ("unit", *key), owner, ("stages",))
+    in_mask = ".mask" in error.path
+
+    def distance(path: tuple[str, ...]) -> tuple[bool, bool, int]:
+        return path[: len(owner)] != owner, ("mask" in path) != in_mask, len(path)
+
+    settings = (
+        path
+        for path, origin in loaded.origins.items()
+        if path[-1:] == (error.key,)
+        and (path[: len(owner)] == owner or path[0] in STAGE_PARTS)
+        and origin != DEFAULT
+    )
+    divided = ((*owner, "channels"),) if error.key in _DIVISORS else ()
+    candidates = (*sorted(settings, key=distance), *divided, owner, ("stages",))
     return next((path for path in candidates if path in loaded.origins), owner)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 from typer.core import TyperGroup
@@ -15,11 +15,14 @@ from ranspec.cli.count import count
 from ranspec.cli.explain import explain as explain_figures
 from ranspec.cli.init import init
 from ranspec.cli.list import list_names
-from ranspec.cli.output import examples, message
+from ranspec.cli.output import examples, message, styled
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
+
+if TYPE_CHECKING:
+    from ranspec.spec import SpecError
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -53,7 +56,7 @@ def explain(error: Exception) -> str | None:
         return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
     kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "ranspec.spec.errors.SpecError" in kinds:
-        return str(error)
+        return cast("SpecError", error).report(color=styled(sys.stderr))
     return f"error: {error}" if kinds & _EXPLAINED else None
 
 

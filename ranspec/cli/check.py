@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
 from ranspec.cli.options import SetOption, SpecsArgument
-from ranspec.cli.output import integer, message, write
+from ranspec.cli.output import integer, message, styled, write
 
 
 def check(specs: SpecsArgument, overrides: SetOption) -> None:
@@ -27,7 +29,7 @@ def check(specs: SpecsArgument, overrides: SetOption) -> None:
             graph = compile_spec(loaded)
             refuse_reserved_names(loaded, graph, backends)
         except SpecError as error:
-            message(str(error))
+            message(error.report(color=styled(sys.stderr)))
             valid = False
         else:
             parameters = integer(count(graph).trainable_parameters)

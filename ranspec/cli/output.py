@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TextIO
 
 import typer
 
@@ -59,7 +59,7 @@ def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(padded).rstrip()
 
     header = line(titles)
-    if _styled():
+    if styled(sys.stdout):
         header = typer.style(header, bold=True)
     return "\n".join([header, *map(line, rows)])
 
@@ -72,10 +72,12 @@ def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line([column.title for column in columns]), rule, *map(line, rows)])
 
 
-def _styled() -> bool:
+def styled(stream: TextIO) -> bool:
+    """Tell whether what is written to a stream may have colours."""
     import os
 
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return stream.isatty() and not plain
 
 
 def integer(value: int) -> str:

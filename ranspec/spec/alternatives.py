@@ -8,9 +8,10 @@ from functools import cached_property, reduce
 from typing import Any
 
 from ranspec.spec.errors import Origin, Problem, SpecError, did_you_mean, show
-from ranspec.spec.families import merge
+from ranspec.spec.families import STAGE_PARTS, inherit, merge
 from ranspec.spec.model import Spec
 from ranspec.spec.overrides import parse_override
+from ranspec.spec.short_forms import in_full
 from ranspec.spec.validation import validate
 from ranspec.spec.yaml_source import Node
 
@@ -22,7 +23,10 @@ _CHANGED = Origin("alternatives")
 
 @dataclass(frozen=True)
 class Readings:
-    """The specs that differ from one in some of its values."""
+    """The specs that differ from one in some of its values.
+
+    Where a stage's own unit or attention says the same as the network's, it follows the network's.
+    """
 
     spec: Spec
 
@@ -32,7 +36,14 @@ class Readings:
 
     @cached_property
     def _node(self) -> Node:
-        return _node(self._plain)
+        stages = {
+            name: {
+                key: _apart(value, self._plain[key]) if key in STAGE_PARTS else value
+                for key, value in stage.items()
+            }
+            for name, stage in self._plain["stages"].items()
+        }
+        return _node({**self._plain, "stages": stages})
 
     def value(self, key: str) -> Any:
         """Return the spec's own value at a dotted key; None where there is nothing."""
@@ -44,7 +55,7 @@ class Readings:
     def read(self, changes: Mapping[str, Any]) -> Spec:
         """Return the spec with other values at some keys; raise SpecError if it is none."""
         overrides = (_override(key, value) for key, value in changes.items())
-        node = reduce(merge, overrides, self._node)
+        node = inherit(reduce(merge, overrides, self._node))
         return validate(node.plain(), lambda path, is_key: _CHANGED)
 
     def problem(self, key: str, value: Any) -> str | None:
@@ -115,7 +126,18 @@ def _override(key: str, value: Any) -> Node:
     node = _node(value)
     for name in reversed(key.split(".")):
         node = Node({name: node}, _CHANGED, _CHANGED)
-    return node
+    return in_full(node)
+
+
+def _apart(own: Any, network: Any) -> Any:
+    """Return what a stage's part says other than the network's."""
+    if not isinstance(own, dict) or own.get("kind") != network.get("kind"):
+        return own
+    return {
+        key: _apart(value, network[key]) if isinstance(value, dict) else value
+        for key, value in own.items()
+        if value != network[key]
+    }
 
 
 def _node(value: Any) -> Node:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from keyword import iskeyword
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
@@ -36,6 +36,9 @@ Text = Annotated[str, Field(max_length=2000), AfterValidator(_printable)]
 
 class Model(BaseModel):
     """A strict, immutable, hashable part of a spec."""
+
+    number_keys: ClassVar[tuple[str, ...]] = ()
+    """The keys that a bare number stands for, where one may be written for the whole part."""
 
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, validate_default=True

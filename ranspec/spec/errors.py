@@ -3,9 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 MAX_SHOWN = 40
+MAX_WIDTH = 100
+"""Columns of a terminal that a shown line may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """A line of text, and the column in it that is meant, from 1."""
+
+    text: str
+    column: int
+
+    def lines(self, width: int = MAX_WIDTH) -> tuple[str, str]:
+        """Return the line, cut to a width around the column, and a caret to print below it."""
+        cells = ["    " if character == "\t" else printable(character) for character in self.text]
+        before, after = cells[: self.column - 1], cells[self.column - 1 :]
+        room = max(2 * width // 3, width - columns("".join(after)) - 1)
+        left = _cut(before[::-1], room)[::-1]
+        indent = columns("".join(left))
+        right = _cut(after, width - indent)
+        return "".join([*left, *right]).rstrip(), " " * indent + "^"
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal a printable text takes."""
+    from unicodedata import category, east_asian_width
+
+    wide = {"W": 2, "F": 2}
+    return sum(
+        0 if category(character) in ("Mn", "Me") else wide.get(east_asian_width(character), 1)
+        for character in text
+    )
+
+
+def _cut(cells: list[str], width: int) -> list[str]:
+    """Return the first cells that fit a width, with dots for those left out."""
+    if columns("".join(cells)) <= width:
+        return cells
+    kept: list[str] = []
+    left = width - 3
+    for cell in cells:
+        left -= columns(cell)
+        if left < 0:
+            break
+        kept.append(cell)
+    return [*kept, "..."]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +63,7 @@ class Origin:
     file: str
     line: int = 0
     column: int = 0
+    excerpt: Excerpt | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         place = f":{self.line}:{self.column}" if self.line else ""
@@ -36,15 +82,35 @@ class Problem:
     column: int
     key: str
     message: str
+    excerpt: Excerpt | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def at(cls, origin: Origin, path: Iterable[str], message: str) -> Problem:
         """Describe a problem of the value at `path`, written at `origin`."""
-        return cls(origin.file, origin.line, origin.column, dotted(path), message)
+        place = (origin.file, origin.line, origin.column)
+        return cls(*place, dotted(path), message, origin.excerpt)
+
+    @property
+    def origin(self) -> Origin:
+        """Return where the value was written."""
+        return Origin(self.file, self.line, self.column, self.excerpt)
 
     def __str__(self) -> str:
         key = f" {self.key}:" if self.key else ""
-        return f"{Origin(self.file, self.line, self.column)}:{key} {self.message}"
+        return f"{self.origin}:{key} {self.message}"
+
+    def report(self, *, color: bool = False) -> str:
+        """Return the problem and, below it, the line that was written with a caret."""
+        bold, red, plain = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if color else ("", "", "")
+        text = str(self)
+        head = len(str(self.origin)) + 1
+        shown = f"{bold}{text[:head]}{plain}{text[head:]}"
+        if self.excerpt is None:
+            return shown
+        margin = f"{self.line:>5} | " if self.line else "  "
+        below = f"{'':>5} | " if self.line else "  "
+        line, caret = self.excerpt.lines(MAX_WIDTH - len(margin))
+        return f"{shown}\n{margin}{line}\n{below}{caret[:-1]}{red}^{plain}"
 
 
 class SpecError(Exception):
@@ -53,6 +119,10 @@ class SpecError(Exception):
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = tuple(dict.fromkeys(problems))
         super().__init__("\n".join(str(problem) for problem in self.problems))
+
+    def report(self, *, color: bool = False) -> str:
+        """Return all problems, each with the line that was written and a caret."""
+        return "\n".join(problem.report(color=color) for problem in self.problems)
 
 
 def dotted(path: Iterable[str]) -> str:
@@ -106,7 +176,14 @@ def nearest(name: str, names: Iterable[str], count: int = 1) -> list[str]:
     """Return the names most like `name`, best first; none when none is near."""
     import difflib
 
-    return difflib.get_close_matches(name[:200], sorted(names), n=count, cutoff=0.6)
+    spelled = {_spelled(known): known for known in sorted(names)}
+    near = difflib.get_close_matches(_spelled(name[:200]), spelled, n=count, cutoff=0.6)
+    return [spelled[match] for match in near]
+
+
+def _spelled(name: str) -> str:
+    """Return a name as it is compared: case and hyphens make no difference."""
+    return name.lower().replace("-", "_")
 
 
 def did_you_mean(name: str, names: Iterable[str], count: int = 1) -> str:

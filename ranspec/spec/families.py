@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ranspec.spec.errors import Problem, SpecError, did_you_mean, show_with_type
+from ranspec.spec.errors import (
+    DEFAULT,
+    Problem,
+    SpecError,
+    did_you_mean,
+    either,
+    nearest,
+    show_with_type,
+)
 from ranspec.spec.language import ROOT, Place
+from ranspec.spec.short_forms import in_full
 from ranspec.spec.yaml_source import MAX_BYTES, Node, Unusable, parse
 
 MAX_GENERATIONS = 20
+STAGE_PARTS = frozenset({"unit", "attention"})
+"""The parts of the network that a stage may change for itself."""
+
+_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,17 +37,75 @@ class Family:
     problems: tuple[Problem, ...]
 
 
-def read_family(path: Path, tree: Path | None) -> Family:
-    """Read a file and all that it extends; `tree` is the folder they must lie in, if any.
+@dataclass(frozen=True, slots=True)
+class Library:
+    """The folders in which specs are found by name, and which a family of specs stays in."""
 
-    Raises SpecError for what cannot be read at all, cycles and files outside the tree.
+    folders: Sequence[Path]
+    allow_outside: bool = False
+
+    def find(self, name: str) -> Path | None:
+        """Return the first file of a name."""
+        return next(self._files(name, self.folders), None)
+
+    def find_beside(self, name: str, path: Path) -> Path | None:
+        """Return the file of a name that is not `path`, from the library that `path` is of first.
+
+        A spec outside all libraries looks in its own folder first.
+        """
+        home = self.home(path) or path.parent
+        found = list(self._files(name, (home, *self.folders)))
+        others = (file for file in found if file.resolve() != path.resolve())
+        return next(others, found[0] if found else None)
+
+    def home(self, path: Path) -> Path | None:
+        """Return the folder of the library that `path` lies in, if any."""
+        file = path.resolve()
+        return next((home for home in self.folders if file.is_relative_to(home.resolve())), None)
+
+    def tree(self, path: Path) -> Path | None:
+        """Return the folder that what `path` extends by file name must lie in, if any."""
+        if self.allow_outside:
+            return None
+        try:
+            return (self.home(path) or path.parent).resolve()
+        except (OSError, ValueError, RuntimeError):
+            return path.parent
+
+    def names(self, folders: Iterable[Path] = ()) -> list[str]:
+        """List the names of all specs; files that begin with `_` are bases, not listed."""
+        files = {
+            file.relative_to(folder).with_suffix("")
+            for folder in (*folders, *self.folders)
+            for file in folder.rglob("*.yaml")
+        }
+        return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+
+    def _files(self, name: str, folders: Iterable[Path]) -> Iterator[Path]:
+        if not _NAME.fullmatch(name):
+            return iter(())
+        files = (folder / f"{name}.yaml" for folder in folders)
+        return (file for file in files if file.is_file())
+
+
+def no_such_name(name: str, library: Library) -> str:
+    """Say that no spec has a name, and which are near."""
+    near = nearest(name, library.names(), 3)
+    return "no spec of this name" + (f"; did you mean {either(near)}?" if near else "")
+
+
+def read_family(path: Path, library: Library, data: bytes | None = None) -> Family:
+    """Read a file, or `data` in its place, and all that it extends.
+
+    Raises SpecError for what cannot be read at all, cycles and files outside their folder.
     """
-    return _read(path, tree, (), Problem(str(path), 0, 0, "", ""))
+    return _read(path, library, (), Problem(str(path), 0, 0, "", ""), data)
 
 
-def _read(path: Path, tree: Path | None, younger: tuple[Path, ...], blame: Problem) -> Family:
-    data = _bytes(path, blame)
-    node, problems = parse(data, str(path))
+def _read(
+    path: Path, library: Library, younger: tuple[Path, ...], blame: Problem, data: bytes | None
+) -> Family:
+    node, problems = parse(_bytes(path, blame) if data is None else data, str(path))
     if not isinstance(node.value, dict):
         found = show_with_type(node.plain())
         message = f"a spec is a mapping of keys; found {found}"
@@ -41,29 +113,32 @@ def _read(path: Path, tree: Path | None, younger: tuple[Path, ...], blame: Probl
     files = (*younger, path)
     entries = dict(node.value)
     extends = entries.pop("extends", None)
-    own = replace(node, value=entries)
+    own = in_full(replace(node, value=entries))
     if extends is None or isinstance(extends.value, Unusable):
         return Family(own, files, problems)
     try:
-        parent = _parent(extends, path, tree, files)
+        parent = _parent(extends, path, library, files)
         blame = Problem.at(extends.origin, ("extends",), "")
-        family = _read(parent, tree, files, blame)
+        family = _read(parent, library, files, blame, None)
     except SpecError as error:
         raise SpecError([*problems, *error.problems]) from None
     return Family(merge(family.node, own), family.files, (*problems, *family.problems))
 
 
-def _parent(extends: Node, path: Path, tree: Path | None, files: tuple[Path, ...]) -> Path:
+def _parent(extends: Node, path: Path, library: Library, files: tuple[Path, ...]) -> Path:
     def refusal(message: str) -> SpecError:
         return SpecError([Problem.at(extends.origin, ("extends",), message)])
 
     name = extends.value
     if not isinstance(name, str):
-        raise refusal(f"found {show_with_type(extends.plain())}, expected a file name")
-    parent = Path(os.path.normpath(path.parent / name))
+        found = show_with_type(extends.plain())
+        raise refusal(f"found {found}, expected the name of a spec or of a file")
     try:
+        named = library.find_beside(name, path)
+        parent = named or Path(os.path.normpath(path.parent / name))
         resolved = parent.resolve()
-        if tree is not None and not resolved.is_relative_to(tree):
+        tree = library.tree(path)
+        if not named and tree is not None and not resolved.is_relative_to(tree):
             raise refusal(f"{name!r} lies outside the spec's own folder {str(tree)!r}")
         seen = [file.resolve() for file in files]
     except (OSError, ValueError, RuntimeError):
@@ -73,6 +148,8 @@ def _parent(extends: Node, path: Path, tree: Path | None, files: tuple[Path, ...
         raise refusal(f"cycle: {chain}")
     if len(files) >= MAX_GENERATIONS:
         raise refusal(f"more than {MAX_GENERATIONS} files extend one another")
+    if not named and _NAME.fullmatch(name) and not parent.exists():
+        raise refusal(f"{name!r}: {no_such_name(name, library)}")
     return parent
 
 
@@ -92,6 +169,32 @@ def _bytes(path: Path, blame: Problem) -> bytes:
 
 def _siblings(path: Path) -> Iterable[str]:
     return [file.name for file in path.parent.glob("*.yaml")] if path.parent.is_dir() else []
+
+
+def inherit(node: Node) -> Node:
+    """Lay each stage's own unit and attention over the network's, as `extends` does."""
+    entries = node.value
+    if not isinstance(entries, dict) or "stages" not in entries:
+        return node
+    stages = entries["stages"]
+    if not isinstance(stages.value, dict):
+        return node
+    inherited = {name: _with_network(stage, entries) for name, stage in stages.value.items()}
+    return replace(node, value={**entries, "stages": replace(stages, value=inherited)})
+
+
+def _with_network(stage: Node, network: dict[str, Node]) -> Node:
+    if not isinstance(stage.value, dict):
+        return stage
+    entries = dict(stage.value)
+    for key in STAGE_PARTS & entries.keys():
+        place = ROOT.inside(key, {})
+        kind = place.default_kind if place else None
+        default = {"kind": Node(kind, DEFAULT)} if kind else {}
+        base = network.get(key)
+        given = base.value if base and isinstance(base.value, dict) else {}
+        entries[key] = merge(Node({**default, **given}, DEFAULT), entries[key], place)
+    return replace(stage, value=entries)
 
 
 def merge(base: Node, child: Node, place: Place | None = ROOT) -> Node:

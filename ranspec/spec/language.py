@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ranspec.spec.base import Model
+from ranspec.spec.errors import either
 from ranspec.spec.model import Spec
 
 
@@ -47,6 +48,39 @@ class Place:
         """Tell whether keys here are the author's own."""
         return any(get_origin(member) is dict for member in self.alternatives)
 
+    @property
+    def is_whole(self) -> bool:
+        """Tell whether a number here is a whole one."""
+        return int in self.alternatives and float not in self.alternatives
+
+    @property
+    def number_keys(self) -> tuple[str, ...]:
+        """Return the keys of a mapping that a bare number here stands for."""
+        return self.models[0].number_keys if self.models else ()
+
+    @property
+    def is_list(self) -> bool:
+        """Tell whether a list may stand here."""
+        return any(get_origin(member) is tuple for member in self.alternatives)
+
+    @property
+    def entries(self) -> Place:
+        """Return the place of an entry, where keys are the author's own."""
+        (mapping,) = (member for member in self.alternatives if get_origin(member) is dict)
+        return Place(get_args(mapping)[1])
+
+    @property
+    def description(self) -> str:
+        """Say in words what may stand here."""
+        words = [word for member in self.alternatives if (word := _word(member))]
+        if self.models:
+            words = ["a mapping", *words]
+            if self.number_keys:
+                words.append("a number")
+            if self.kinds():
+                words.append(f"one of {', '.join(self.kinds())}")
+        return either([*dict.fromkeys([*words, *self.names])] or ["something else"])
+
     def kinds(self) -> dict[str, type[Model]]:
         """Return the models by kind; empty when they have none."""
         return {kind: model for model in self.models for kind in kinds_of(model)}
@@ -73,6 +107,21 @@ class Place:
 
 
 ROOT = Place(Spec)
+
+_WORDS: dict[Any, str] = {
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping",
+}
+
+
+def _word(member: Any) -> str | None:
+    if get_origin(member) is tuple:
+        entries = get_args(member)
+        return "a list" if Ellipsis in entries else f"a list of {len(entries)}"
+    return _WORDS.get(get_origin(member) or member)
 
 
 def _members(annotation: Any) -> Iterable[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -13,16 +13,17 @@ from types import MappingProxyType
 from typing import Any
 
 from ranspec.spec.alternatives import checked_alternatives
-from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError, either, nearest
-from ranspec.spec.families import merge, read_family
+from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError
+from ranspec.spec.families import Library, inherit, merge, no_such_name, read_family
 from ranspec.spec.model import Spec
 from ranspec.spec.overrides import parse_override
 from ranspec.spec.validation import validate
-from ranspec.spec.yaml_source import Node
+from ranspec.spec.yaml_source import MAX_BYTES, Node
 
 KeyPath = tuple[str, ...]
 
-_BARE_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+STDIN = "-"
+"""The source that is read from standard input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,17 +63,19 @@ def load_spec(
     search: Sequence[Path] | None = None,
     allow_outside: bool = False,
 ) -> LoadedSpec:
-    """Load the spec at a path, or of a name such as `baselines/resnet164_cifar`.
+    """Load the spec at a path, of a name such as `baselines/resnet164_cifar`, or `-` from stdin.
 
     Names are looked up in the folders of `search` (default: `search_folders()`). What a spec
-    extends must lie in the search folder it is in, or else in its own, unless `allow_outside`.
+    extends by file name must lie in the search folder it is in, or else in its own, unless
+    `allow_outside`.
     Raises SpecError, and nothing else, for anything wrong with the spec.
     """
-    folders = search_folders() if search is None else tuple(search)
-    path = _find(source, folders)
-    family = read_family(path, None if allow_outside else _tree(path, folders))
+    library = Library(search_folders() if search is None else tuple(search), allow_outside)
+    data = sys.stdin.buffer.read(MAX_BYTES + 1) if source == STDIN else None
+    path = Path("<stdin>") if source == STDIN else _find(source, library)
+    family = read_family(path, library, data)
     changes, problems = _parse_overrides(overrides)
-    node = reduce(merge, changes, family.node)
+    node = inherit(reduce(merge, changes, family.node))
     problems = (*family.problems, *problems)
 
     def locate(key_path: KeyPath, is_key: bool) -> Origin:
@@ -112,36 +115,17 @@ def packaged_specs() -> Path:
 
 def available_specs(search: Sequence[Path] | None = None) -> list[str]:
     """List the names that `load_spec` knows; files that begin with `_` are bases, not listed."""
-    folders = search_folders() if search is None else search
-    files = {
-        file.relative_to(folder).with_suffix("")
-        for folder in folders
-        for file in folder.rglob("*.yaml")
-    }
-    return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+    return Library(search_folders() if search is None else search).names()
 
 
-def _find(source: str | Path, folders: Sequence[Path]) -> Path:
+def _find(source: str | Path, library: Library) -> Path:
     if isinstance(source, Path) or source.endswith((".yaml", ".yml")):
         return Path(source)
-    for folder in folders:
-        if _BARE_NAME.fullmatch(source) and (file := folder / f"{source}.yaml").is_file():
-            return file
+    if file := library.find(source):
+        return file
     if Path(source).suffix or source.startswith((".", "/")):
         return Path(source)
-    near = nearest(source, available_specs(folders), 3)
-    hint = f"; did you mean {either(near)}?" if near else ""
-    raise SpecError([Problem(source, 0, 0, "", f"no spec of this name{hint}")])
-
-
-def _tree(path: Path, folders: Sequence[Path]) -> Path | None:
-    """Return the folder that the family of `path` must stay in."""
-    try:
-        file = path.resolve()
-        homes = [folder.resolve() for folder in folders if folder.is_dir()]
-    except (OSError, ValueError, RuntimeError):
-        return path.parent
-    return next((home for home in homes if file.is_relative_to(home)), file.parent)
+    raise SpecError([Problem(source, 0, 0, "", no_such_name(source, library))])
 
 
 def _parse_overrides(texts: Sequence[str]) -> tuple[list[Node], tuple[Problem, ...]]:

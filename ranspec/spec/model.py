@@ -8,7 +8,7 @@ al., CVPR 2017) as its authors released it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -24,6 +24,8 @@ PARTS = frozenset({"stem", "head"})
 
 class Input(Model):
     """Images as the network sees them."""
+
+    number_keys: ClassVar[tuple[str, ...]] = ("height", "width")
 
     height: Size = Field(description="Rows, in pixels.")
     width: Size = Field(description="Columns, in pixels.")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from ranspec.spec.errors import Origin, Problem, SpecError, printable, shorten
+from dataclasses import replace
+
+from ranspec.spec.errors import Excerpt, Origin, Problem, SpecError, printable, shorten
+from ranspec.spec.short_forms import in_full
 from ranspec.spec.yaml_source import MAX_DEPTH, Node, parse
+
+_OPTION = "--set "
 
 
 def parse_override(text: str) -> Node:
@@ -11,31 +16,57 @@ def parse_override(text: str) -> Node:
 
     Raises SpecError for text of another form or a value that is not YAML.
     """
-    origin = Origin(f"--set {printable(shorten(text))}")
+    written = _Written(text)
     key, equals, value = text.partition("=")
-    keys = tuple(part.strip() for part in key.split("."))
-    if not equals or not all(keys) or len(keys) > MAX_DEPTH:
-        raise SpecError([Problem.at(origin, (), "expected key.path=value")])
+    parts = key.split(".")
+    names = tuple(part.strip() for part in parts)
+    if not equals or not all(names) or len(names) > MAX_DEPTH:
+        raise SpecError([Problem.at(written.origin(0), (), "expected key.path=value")])
+    start = len(key) + 1
     try:
-        node, problems = parse(value, origin.file)
+        node, problems = parse(value, text)
     except SpecError as error:
         problems = error.problems
     if problems:
-        raise SpecError(Problem.at(origin, keys, problem.message) for problem in problems)
-    node = _placed(node, origin)
-    for name in reversed(keys):
-        node = Node({name: node}, origin, origin)
-    return node
+        raise SpecError(
+            Problem.at(written.inside(start, problem.origin), names, problem.message)
+            for problem in problems
+        )
+    node = written.placed(node, start)
+    for index in reversed(range(len(names))):
+        position = sum(len(part) + 1 for part in parts[:index])
+        place = written.origin(position + parts[index].index(names[index]))
+        node = Node({names[index]: replace(node, key=place)}, place)
+    return in_full(node)
 
 
-def _placed(node: Node, origin: Origin) -> Node:
-    """Return the node as if all of it was written at `origin`."""
-    match node.value:
-        case dict() as entries:
-            return Node(
-                {key: _placed(item, origin) for key, item in entries.items()}, origin, origin
-            )
-        case tuple() as items:
-            return Node(tuple(_placed(item, origin) for item in items), origin, origin)
-        case value:
-            return Node(value, origin, origin)
+class _Written:
+    """The text of an override, and the places in it."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._file = f"{_OPTION}{printable(shorten(text))}"
+
+    def origin(self, position: int) -> Origin:
+        """Return the place at a position of the text."""
+        excerpt = Excerpt(_OPTION + self._text, len(_OPTION) + position + 1)
+        return Origin(self._file, excerpt=excerpt)
+
+    def inside(self, start: int, place: Origin) -> Origin:
+        """Return a place in the text of a value, which begins at `start`."""
+        lines = self._text[start:].splitlines(keepends=True)
+        before = sum(map(len, lines[: max(place.line - 1, 0)]))
+        return self.origin(min(start + before + max(place.column - 1, 0), len(self._text)))
+
+    def placed(self, node: Node, start: int) -> Node:
+        """Return a value that knows where in the text it was written."""
+        place = self.inside(start, node.origin)
+        key = self.inside(start, node.key) if node.key else None
+        match node.value:
+            case dict() as entries:
+                value = {name: self.placed(item, start) for name, item in entries.items()}
+                return Node(value, place, key)
+            case tuple() as items:
+                return Node(tuple(self.placed(item, start) for item in items), place, key)
+            case scalar:
+                return Node(scalar, place, key)

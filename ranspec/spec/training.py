@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -62,6 +62,8 @@ class Warmup(Model):
 class ConstantSchedule(Model):
     """The rate stays as it is."""
 
+    number_keys: ClassVar[tuple[str, ...]] = ("initial",)
+
     kind: Literal["constant"]
     initial: Rate = Field(description="The rate.")
 
@@ -71,6 +73,8 @@ class PlateauSchedule(Model):
 
     Better is a higher accuracy than that of any epoch before.
     """
+
+    number_keys: ClassVar[tuple[str, ...]] = ("initial",)
 
     kind: Literal["plateau"]
     initial: Rate = Field(description="The rate at the start.")
@@ -87,6 +91,8 @@ class PlateauSchedule(Model):
 
 class StepSchedule(Model):
     """The rate is multiplied by `factor` at each of the given iterations."""
+
+    number_keys: ClassVar[tuple[str, ...]] = ("initial",)
 
     kind: Literal["step"] = "step"
     initial: Rate = Field(default=0.1, description="The rate at the start, or after the warm-up.")
@@ -110,6 +116,8 @@ class StepSchedule(Model):
 
 class ExponentialSchedule(Model):
     """The rate is multiplied by `factor` every `every` iterations, in steps."""
+
+    number_keys: ClassVar[tuple[str, ...]] = ("initial",)
 
     kind: Literal["exponential"]
     initial: Rate = Field(description="The rate at the start.")
@@ -209,6 +217,8 @@ class Initialization(Model):
 
 class EarlyStopping(Model):
     """Training ends after `patience` epochs without a higher validation accuracy."""
+
+    number_keys: ClassVar[tuple[str, ...]] = ("patience",)
 
     patience: Annotated[int, Field(ge=1, le=10_000)] = Field(
         description="Epochs without a higher accuracy before training ends."

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from ranspec.spec.errors import (
     show,
     show_with_type,
 )
+from ranspec.spec.hints import elsewhere, instead
 from ranspec.spec.language import ROOT, Place
 from ranspec.spec.model import Spec
 from ranspec.spec.yaml_source import Unusable
@@ -24,33 +26,57 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Path = tuple[str, ...]
-Details = dict[str, Any]
+Told = tuple[Path, bool, str]
+"""A path, whether its key is meant rather than its value, and a message."""
 
-_WRONG_TYPE = {
-    "int_type": "an integer",
-    "int_from_float": "an integer",
-    "float_type": "a number",
-    "string_type": "text",
-    "bool_type": "true or false",
-    "dict_type": "a mapping",
-    "model_type": "a mapping",
-    "model_attributes_type": "a mapping",
-    "union_tag_not_found": "a mapping",
-    "tuple_type": "a list",
-    "none_required": "null",
-}
-_EXPECTED: dict[str, Callable[[Details], str]] = {
+_WRONG_TYPE = frozenset(
+    {
+        "bool_type",
+        "dict_type",
+        "float_type",
+        "int_from_float",
+        "int_type",
+        "literal_error",
+        "model_attributes_type",
+        "model_type",
+        "none_required",
+        "string_type",
+        "tuple_type",
+        "union_tag_not_found",
+    }
+)
+_EXPECTED: dict[str, Callable[[dict[str, Any]], str]] = {
     "greater_than_equal": lambda context: f"at least {context['ge']}",
     "greater_than": lambda context: f"more than {context['gt']}",
     "less_than_equal": lambda context: f"at most {context['le']}",
     "less_than": lambda context: f"less than {context['lt']}",
     "string_too_long": lambda context: f"at most {context['max_length']} characters",
-    "too_short": lambda context: f"at least {context['min_length']} entries",
-    "too_long": lambda context: f"at most {context['max_length']} entries",
+    "too_short": lambda context: f"at least {_entries(context['min_length'])}",
+    "too_long": lambda context: f"at most {_entries(context['max_length'])}",
     "string_pattern_mismatch": lambda context: (
         "a name of lower-case letters, digits and underscores that begins with a letter"
     ),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Finding:
+    """One error of pydantic: the value found, what was expected there, and what is around it."""
+
+    kind: str
+    context: dict[str, Any]
+    text: str
+    path: Path
+    value: Any
+    place: Place
+    enclosing: Any = None
+    around: Place = ROOT
+
+    @property
+    def is_mismatch(self) -> bool:
+        """Tell whether the value is merely none of one alternative of several."""
+        several = len(self.place.alternatives) > 1 and not self.place.models
+        return several and self.kind in _WRONG_TYPE
 
 
 def validate(data: Any, locate: Callable[[Path, bool], Origin]) -> Spec:
@@ -63,91 +89,105 @@ def validate(data: Any, locate: Callable[[Path, bool], Origin]) -> Spec:
     try:
         return Spec.model_validate(data)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        found = [finding for detail in details for finding in _explain(detail, data)]
+        findings = [_follow(detail, data) for detail in error.errors(include_url=False)]
+        found = [told for finding in _nearest(findings) for told in _explain(finding)]
+        network = {(path, message) for path, _, message in found}
         raise SpecError(
-            Problem.at(locate(path, is_key), path, message) for path, is_key, message in found
+            Problem.at(locate(path, is_key), path, message)
+            for path, is_key, message in found
+            if not (path[:1] == ("stages",) and (path[2:], message) in network)
         ) from None
 
 
-def _explain(detail: ErrorDetails, data: Any) -> Iterator[tuple[Path, bool, str]]:
-    """Yield path, whether its key is meant, and message of one pydantic error."""
-    context = detail.get("ctx", {})
-    if detail["type"] == "spec_problems":
-        yield from ((path, True, message) for path, message in context["problems"])
+def _nearest(findings: list[_Finding]) -> Iterator[_Finding]:
+    """Leave out what is wrong with one alternative where another comes nearer to the value."""
+    nearer = {
+        finding.path[:length]
+        for finding in findings
+        if not finding.is_mismatch
+        for length in range(len(finding.path) + 1)
+    }
+    return (finding for finding in findings if not (finding.is_mismatch and finding.path in nearer))
+
+
+def _explain(finding: _Finding) -> Iterator[Told]:
+    path, place, value = finding.path, finding.place, finding.value
+    if finding.kind == "spec_problems":
+        yield from ((path, True, message) for path, message in finding.context["problems"])
         return
-    path, place, value, found = _follow(detail["loc"], data)
-    if isinstance(found, Unusable) and detail["type"] != "extra_forbidden":
+    if isinstance(value, Unusable) and finding.kind != "extra_forbidden":
         return
-    match detail["type"]:
+    match finding.kind:
+        case "missing" if isinstance(finding.enclosing, tuple):
+            found = _entries(len(finding.enclosing))
+            yield path[:-1], False, f"found {found}, expected {finding.around.description}"
         case "missing":
             yield path, False, "required key is missing"
         case "extra_forbidden":
-            model = place.model(value)
-            names = tuple(model.model_fields) if model else ()
-            near = did_you_mean(path[-1], names) or f"; the keys here are {', '.join(names)}"
-            yield path, True, f"unknown key{near}"
+            yield path, True, f"unknown key{_known(finding)}"
         case "union_tag_invalid":
-            yield from _wrong_kind(path, found["kind"], tuple(place.kinds()))
-        case "union_tag_not_found" if isinstance(found, dict):
+            yield from _wrong_kind(path, value["kind"], tuple(place.kinds()))
+        case "union_tag_not_found" if isinstance(value, dict):
             kinds = either(tuple(place.kinds()))
             yield (*path, "kind"), False, f"required key is missing; expected {kinds}"
-        case "literal_error":
-            message = f"found {show_with_type(found)}"
-            if isinstance(found, str):
-                message = f"found {show(found)}"
-            near = did_you_mean(found, place.names) if isinstance(found, str) else ""
-            yield path, False, f"{message}, expected {either(place.names)}{near}"
         case "value_error":
-            yield path, False, str(context["error"])
+            yield path, False, str(finding.context["error"])
         case kind if kind in _WRONG_TYPE:
-            yield path, False, f"found {show_with_type(found)}, expected {_WRONG_TYPE[kind]}"
+            found = show(value) if place.names and isinstance(value, str) else show_with_type(value)
+            hint = instead(value, place)
+            yield path, False, f"found {found}, expected {place.description}{hint}"
         case kind if kind in _EXPECTED:
-            subject = show(found)
-            if kind in ("too_short", "too_long"):
-                subject = f"{len(found)} entries"
-            yield path, False, f"found {subject}, expected {_EXPECTED[kind](context)}"
+            found = _entries(len(value)) if kind in ("too_short", "too_long") else show(value)
+            yield path, False, f"found {found}, expected {_EXPECTED[kind](finding.context)}"
         case _:
-            yield path, False, f"found {show(found)}: {detail['msg']}"
+            yield path, False, f"found {show(value)}: {finding.text}"
 
 
-def _wrong_kind(
-    path: Path, kind: object, kinds: tuple[str, ...]
-) -> Iterator[tuple[Path, bool, str]]:
+def _wrong_kind(path: Path, kind: object, kinds: tuple[str, ...]) -> Iterator[Told]:
     if isinstance(kind, Unusable):
         return
     near = did_you_mean(kind, kinds) if isinstance(kind, str) else ""
     yield (*path, "kind"), False, f"found {show(kind)}, expected {either(kinds)}{near}"
 
 
-def _follow(location: Iterable[int | str], data: Any) -> tuple[Path, Place, Any, Any]:
-    """Follow pydantic's location through the data.
+def _known(finding: _Finding) -> str:
+    """Say which key may be meant by an unknown one, or which there are."""
+    model = finding.around.model(finding.enclosing)
+    names = tuple(model.model_fields) if model else ()
+    *around, key = finding.path
+    near = did_you_mean(key, names) or elsewhere(key, tuple(around), finding.around)
+    return near or f"; the keys here are {', '.join(names)}"
 
-    Returns the path without union tags, the place to ask about the last key (the enclosing one
-    for an unknown key), the enclosing value and the value itself.
+
+def _entries(count: int) -> str:
+    return f"{count} entry" if count == 1 else f"{count} entries"
+
+
+def _follow(detail: ErrorDetails, data: Any) -> _Finding:
+    """Find the value that an error of pydantic is about, and what was expected there.
+
+    Pydantic's location has a label wherever one alternative of several was tried: no key.
     """
-    path: list[str] = []
-    place: Place = ROOT
-    enclosing: Any = None
-    value = data
-    keys = list(location)
+    kind, context, text = detail["type"], detail.get("ctx", {}), detail["msg"]
+    keys = list(detail["loc"])
     if keys and keys[-1] == "[key]":
-        return (*map(str, keys[:-1]),), ROOT, None, keys[-2]
-    skip = False
+        path = tuple(map(str, keys[:-1]))
+        return _Finding(kind, context, text, path, path[-1], ROOT)
+    names: list[str] = []
+    place = around = ROOT
+    enclosing, value = None, data
+    labelled = False
     for key in keys:
-        if skip:
-            skip = False
+        if labelled:
+            labelled = False
             continue
         name = str(key)
-        path.append(name)
-        inner = place.inside(name, value)
-        enclosing = value
+        names.append(name)
+        enclosing, around = value, place
         if isinstance(value, dict):
             value = value.get(name)
-        elif isinstance(value, tuple) and isinstance(key, int) and key < len(value):
-            value = value[key]
-        if inner is None:
-            break
-        place = inner
-        skip = len(place.models) > 1
-    return tuple(path), place, enclosing, value
+        elif isinstance(value, tuple) and isinstance(key, int):
+            value = value[key] if key < len(value) else None
+        place = around.inside(name, enclosing) or Place(Any)
+        labelled = len(place.alternatives) > 1
+    return _Finding(kind, context, text, tuple(names), value, place, enclosing, around)

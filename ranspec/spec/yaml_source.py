@@ -13,7 +13,17 @@ from typing import Any
 
 import yaml
 
-from ranspec.spec.errors import Origin, Problem, SpecError, shorten, show
+from ranspec.spec.errors import (
+    Excerpt,
+    Origin,
+    Problem,
+    SpecError,
+    did_you_mean,
+    printable,
+    shorten,
+    show,
+)
+from ranspec.spec.yaml_syntax import Syntax
 
 MAX_BYTES = 1_000_000
 MAX_NODES = 10_000
@@ -85,7 +95,7 @@ def parse(data: bytes | str, file: str) -> tuple[Node, tuple[Problem, ...]]:
     try:
         node = reader.document()
     except yaml.MarkedYAMLError as error:
-        raise SpecError([_syntax_problem(error, text, file)]) from None
+        raise SpecError([reader.syntax().problem(error)]) from None
     except yaml.YAMLError as error:
         raise _refusal(Origin(file, 1, 1), f"not valid YAML: {shorten(str(error))}") from None
     return node, tuple(reader.problems)
@@ -113,18 +123,8 @@ def _text(data: bytes | str, file: str) -> str:
 def _position(before: str, file: str) -> Origin:
     """Return the position just after the text `before`."""
     lines = (before + "|").splitlines()
-    return Origin(file, len(lines), len(lines[-1]))
-
-
-def _syntax_problem(error: yaml.MarkedYAMLError, text: str, file: str) -> Problem:
-    mark = error.problem_mark or error.context_mark
-    if mark is None:
-        return Problem(file, 1, 1, "", f"not valid YAML: {error.problem}")
-    lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    tab = line[mark.column : mark.column + 1] == "\t"
-    message = "a tab cannot indent; use spaces" if tab else error.problem or error.context
-    return Problem(file, mark.line + 1, mark.column + 1, "", f"not valid YAML: {message}")
+    line, column = len(lines), len(lines[-1])
+    return Origin(file, line, column, Excerpt(lines[-1][:-1], column))
 
 
 class _Reader:
@@ -133,9 +133,16 @@ class _Reader:
     def __init__(self, text: str, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self._lines = text.splitlines()
         self._events: Iterator[Any] = yaml.parse(text, Loader=_LOADER)
         self._anchors: dict[str, Node | None] = {}
         self._size = 0
+        self._opened: list[Any] = []
+        self._last: Any = None
+
+    def syntax(self) -> Syntax:
+        """Tell how far the text was read."""
+        return Syntax(self._lines, self.file, tuple(self._opened), self._last)
 
     def document(self) -> Node:
         next(self._events)
@@ -149,7 +156,9 @@ class _Reader:
         return node
 
     def _origin(self, event: Any) -> Origin:
-        return Origin(self.file, event.start_mark.line + 1, event.start_mark.column + 1)
+        line, column = event.start_mark.line, event.start_mark.column + 1
+        text = self._lines[line] if line < len(self._lines) else ""
+        return Origin(self.file, line + 1, column, Excerpt(text, column))
 
     def _report(self, origin: Origin, path: tuple[str, ...], message: str) -> None:
         self.problems.append(Problem.at(origin, path, message))
@@ -173,7 +182,9 @@ class _Reader:
 
     def _alias(self, anchor: str | None, origin: Origin, path: tuple[str, ...]) -> Node:
         if anchor is None or anchor not in self._anchors:
-            raise _refusal(origin, f"unknown alias {show(anchor)}")
+            near = did_you_mean(anchor or "", self._anchors)
+            message = f"no anchor &{printable(shorten(str(anchor)))} comes before this alias"
+            raise _refusal(origin, f"{message}{near or '; put other text in quotes'}")
         node = self._anchors[anchor]
         if node is None:
             raise _refusal(origin, f"alias {show(anchor)} contains itself")
@@ -183,12 +194,19 @@ class _Reader:
 
     def _value(self, event: Any, origin: Origin, path: tuple[str, ...]) -> Node:
         if isinstance(event, yaml.ScalarEvent):
+            self._last = event
             return Node(self._scalar(event, origin, path), origin)
         kind = "map" if isinstance(event, yaml.MappingStartEvent) else "seq"
         if event.tag not in (None, _TAG_PREFIX + kind):
             self._report(origin, path, f"tag {show(event.tag)} is not allowed")
-        if kind == "map":
-            return self._mapping(origin, path)
+        if event.flow_style:
+            self._opened.append(event)
+        node = self._mapping(origin, path) if kind == "map" else self._list(origin, path)
+        if event.flow_style:
+            self._opened.pop()
+        return node
+
+    def _list(self, origin: Origin, path: tuple[str, ...]) -> Node:
         items: list[Node] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
             items.append(self._node(event, (*path, str(len(items)))))

@@ -47,7 +47,7 @@ def test_alternatives_are_no_part_of_the_resolved_spec(write: Write) -> None:
         ("attention.t: 3", "15:16: alternatives.attention.t: found 3 (an integer), expected a "
          "list"),
         ("attention.t: []", "15:3: alternatives.attention.t: found 0 entries, expected at least 1 "
-         "entries"),
+         "entry"),
     ],
 )  # fmt: skip
 def test_a_wrong_alternative_is_told_with_its_position(

@@ -200,10 +200,10 @@ def test_a_problem_is_told_where_its_value_was_written(write: Write) -> None:
     ("extends", "expected"),
     [
         ("a.yaml", "'a.yaml' extends itself"),
-        ("3", "found 3 (an integer), expected a file name"),
-        ("[b.yaml]", "found a list, expected a file name"),
+        ("3", "found 3 (an integer), expected the name of a spec or of a file"),
+        ("[b.yaml]", "found a list, expected the name of a spec or of a file"),
         ("c.yaml", "'c.yaml': no such file"),
-        ("null", "found null, expected a file name"),
+        ("null", "found null, expected the name of a spec or of a file"),
         ("../c.yaml", "'../c.yaml' lies outside the spec's own folder"),
         ("/etc/passwd", "'/etc/passwd' lies outside the spec's own folder"),
         ("link/c.yaml", "'link/c.yaml' lies outside the spec's own folder"),

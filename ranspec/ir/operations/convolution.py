@@ -33,9 +33,11 @@ class Convolution(Operation):
         height, width, channels = inputs[0]
         groups = self.groups.value
         if channels.value % groups:
-            raise ShapeError(f"{channels.value} input channels do not divide into {groups} groups")
+            message = f"{channels.value} input channels do not divide into {groups} groups"
+            raise ShapeError(message, "groups")
         if self.channels.value % groups:
-            raise ShapeError(f"{self.channels.value} channels do not divide into {groups} groups")
+            message = f"{self.channels.value} channels do not divide into {groups} groups"
+            raise ShapeError(message, "groups")
         return (
             _window_count(height, self.kernel[0], self.stride, self.padding[0]),
             _window_count(width, self.kernel[1], self.stride, self.padding[1]),
@@ -149,5 +151,6 @@ def _window_count(
 ) -> Dimension:
     count = (size + (sum(padding) - kernel)) // stride + 1
     if count.value < 1:
-        raise ShapeError(f"a {kernel}-wide window does not fit a map of size {size.value}")
+        message = f"a {kernel}-wide window does not fit a map of size {size.value}"
+        raise ShapeError(message, "kernel")
     return count

@@ -32,7 +32,7 @@ class Concatenate(_Move):
         extents = {tuple(size.value for size in shape[:2]) for shape in inputs}
         if len(extents) > 1:
             named = ", ".join(sizes(extent) for extent in sorted(extents))
-            raise ShapeError(f"cannot concatenate maps of different sizes: {named}")
+            raise ShapeError(f"cannot concatenate maps of different sizes: {named}", "branches")
         return *inputs[0][:2], reduce(lambda a, b: a + b, (shape[2] for shape in inputs))
 
     def forward(
@@ -84,7 +84,8 @@ class PadChannels(_Move):
     def infer(self, *inputs: Shape) -> Shape:
         height, width, channels = inputs[0]
         if channels.value > self.channels.value:
-            raise ShapeError(f"cannot pad {channels.value} channels to {self.channels.value}")
+            message = f"cannot pad {channels.value} channels to {self.channels.value}"
+            raise ShapeError(message, "channels")
         return height, width, self.channels
 
     def forward(
