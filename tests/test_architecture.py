@@ -43,17 +43,18 @@ def test_no_backend_names_a_block() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_backend_writes_every_operation(backend: str) -> None:
-    assert set(load_backend(backend).operations) == set(ops.ALL)
+def test_a_backend_writes_every_operation_or_its_parts(backend: str) -> None:
+    written = set(load_backend(backend).operations)
+    assert written <= set(ops.ALL)
+    assert {kind.__name__ for kind in set(ops.ALL) - written} <= {"Gate"}
 
 
 def test_every_operation_is_listed() -> None:
-    def leaves(kind: type[Operation]) -> set[type[Operation]]:
-        below = kind.__subclasses__()
-        return set().union(*map(leaves, below)) if below else {kind}
+    def below(kind: type[Operation]) -> set[type[Operation]]:
+        return {kind}.union(*map(below, kind.__subclasses__()))
 
-    ours = {kind for kind in leaves(Operation) if kind.__module__.startswith("ranspec.")}
-    assert ours == set(ops.ALL)
+    ours = {kind for kind in below(Operation) if kind.__module__.startswith("ranspec.")}
+    assert {kind for kind in ours if hasattr(kind, "label")} == set(ops.ALL)
 
 
 RUN = """
@@ -107,17 +108,16 @@ OPERATION = '''
 from dataclasses import dataclass
 from typing import ClassVar
 
-from ranspec.ir.operation import Operation
+from ranspec.ir.operation import KEEPS_NOTHING, Kept, Positionwise
 
 
 @dataclass(frozen=True, eq=False)
-class Negate(Operation):
+class Negate(Positionwise):
     """-x."""
 
     label: ClassVar[str] = "negate"
-
-    def flops(self, inputs, output):
-        return 0
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
 
     def forward(self, arrays, *inputs, training):
         return -inputs[0], None

@@ -116,6 +116,7 @@ BACKEND = CodeBackend(
             lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
         ),
         ops.Subsample: Function(lambda op, x: call("subsample", x, stride=op.stride)),
+        ops.VectorToMap: Function(lambda op, x: call("jnp.expand_dims", x, axis=(1, 2))),
     },
     sequence=sequence,
     imports={"jnp": "import jax.numpy as jnp"},

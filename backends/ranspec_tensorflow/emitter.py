@@ -116,6 +116,7 @@ BACKEND = CodeBackend(
             lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
         ),
         ops.Subsample: Function(lambda op, x: call("subsample", x, op.stride)),
+        ops.VectorToMap: Function(lambda op, x: call("vector_to_map", x)),
     },
     sequence=sequence,
     imports={
@@ -138,6 +139,7 @@ BACKEND = CodeBackend(
         "resize_nearest",
         "spatial_normalize",
         "subsample",
+        "vector_to_map",
     ),
     requirements={"keras": "keras>=3.8", "tensorflow": "tensorflow>=2.18"},
     reserved=RESERVED,

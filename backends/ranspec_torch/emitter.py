@@ -128,6 +128,7 @@ BACKEND = CodeBackend(
             lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
         ),
         ops.Subsample: Function(subsample),
+        ops.VectorToMap: Function(lambda op, x: call(Attribute(x, "unflatten"), 1, (-1, 1, 1))),
     },
     sequence=sequence,
     imports={

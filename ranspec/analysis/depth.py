@@ -1,9 +1,9 @@
 """Trunk depth: the number of layers that gives a network its name.
 
 It is the largest number of convolutions and linear layers on a path from the image to the logits
-that enters no mask: of maps that are multiplied the last is the trunk, of a resize the map that
-is resized. So projections on shortcuts do not count (the residual path is longer), and
-Attention-56 has 56 (Wang et al., section 4.1: 36m + 20).
+that stays on the trunk: each operation says which of its inputs carry it. So neither masks nor
+projections on shortcuts count (the residual path is longer), and Attention-56 has 56 (Wang et al.,
+section 4.1: 36m + 20).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ranspec.ir.graph import Graph, unique_traces
-from ranspec.ir.operations import Convolution, Linear, Multiply, Resize
+from ranspec.ir.operation import chosen
 from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 Depths = dict[Trace, tuple[int | None, ...]]
@@ -54,13 +54,6 @@ def _through_instances(node: BlockNode, reached: Mapping[int, int], depths: Dept
 
 
 def _through_operation(node: OperationNode, reached: Mapping[int, int]) -> int | None:
-    match node.operation:
-        case Multiply():
-            inputs = node.inputs[-1:]
-        case Resize():
-            inputs = node.inputs[:1]
-        case _:
-            inputs = node.inputs
+    inputs = chosen(node.operation.trunk, node.inputs)
     depth = max((reached[index] for index in inputs if index in reached), default=None)
-    layer = isinstance(node.operation, Convolution | Linear)
-    return None if depth is None else depth + layer
+    return None if depth is None else depth + node.operation.counts_in_depth

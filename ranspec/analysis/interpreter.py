@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ranspec.analysis.reference import adam_step, cross_entropy, rmsprop_step, sgd_step
-from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation
 from ranspec.ir.trace import BlockNode, Trace
@@ -149,12 +148,7 @@ def _instructions(
 
 
 def _decayed(graph: Graph) -> set[str]:
-    """Return the names of all convolution and linear weights."""
-    return {
-        f"{layer.path}.weight"
-        for layer in graph.layers
-        if isinstance(layer.operation, ops.Convolution | ops.Linear)
-    }
+    return {name for name, tensor in graph.tensors.items() if tensor.spec.decays}
 
 
 def _optimize(

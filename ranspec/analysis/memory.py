@@ -1,9 +1,8 @@
 """Activation memory of training: what the forward pass keeps for the backward pass.
 
 The model: every value that some operation's gradient needs is kept once, as float32, until the
-backward pass; at the end of the forward pass all of them are held, which is the peak. ReLU and
-sigmoid need their output; sums, means and moves of values need nothing; every other operation
-needs its inputs. Weights, gradients, optimiser state and a framework's workspace come on top.
+backward pass; at the end of the forward pass all of them are held, which is the peak. Weights,
+gradients, optimiser state and a framework's workspace come on top.
 """
 
 from __future__ import annotations
@@ -12,27 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import prod
 
-from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph, unique_traces
-from ranspec.ir.operation import Sizes
+from ranspec.ir.operation import Sizes, chosen
 from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 BYTES = 4
 """Size of a float32."""
-
-_KEEPS_OUTPUT = (ops.ChannelNormalize, ops.Dropout, ops.Relu, ops.Sigmoid)
-_KEEPS_NOTHING = (
-    ops.Add,
-    ops.AddScalar,
-    ops.AveragePool,
-    ops.Concatenate,
-    ops.Flatten,
-    ops.GlobalAveragePool,
-    ops.PadChannels,
-    ops.Resize,
-    ops.Scale,
-    ops.Subsample,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +57,8 @@ def _keep(trace: Trace, kept: dict[Trace, _Kept]) -> _Kept:
 
 
 def _kept_by_operation(node: OperationNode) -> tuple[int, ...]:
-    if isinstance(node.operation, _KEEPS_NOTHING):
-        return ()
-    return (node.output,) if isinstance(node.operation, _KEEPS_OUTPUT) else node.inputs
+    keeps = node.operation.keeps
+    return chosen(keeps.inputs, node.inputs) + ((node.output,) if keeps.output else ())
 
 
 def _kept_between(node: BlockNode, kept: dict[Trace, _Kept]) -> Iterator[Sizes]:

@@ -12,21 +12,8 @@ from dataclasses import dataclass
 from functools import reduce
 
 from ranspec.ir.graph import Graph
-from ranspec.ir.operation import Operation, Sizes
-from ranspec.ir.operations import (
-    AveragePool,
-    Convolution,
-    Flatten,
-    GlobalAveragePool,
-    MaxPool,
-    Multiply,
-    Resize,
-    SpatialNormalize,
-    Subsample,
-)
+from ranspec.ir.operation import Operation, Pair, Sizes, chosen
 from ranspec.ir.trace import BlockNode, Trace
-
-Pair = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +23,18 @@ class Field:
     size: Pair
     stride: Pair
 
-    def reading(self, neighbours: Pair, step: int = 1) -> Field:
-        """Return the field of values that read so many neighbours, at every `step`-th place."""
+    def window(self, neighbours: Pair) -> Pair:
+        """Return the window of values that read so many neighbours."""
         (height, width), (down, right) = self.size, self.stride
-        size = height + neighbours[0] * down, width + neighbours[1] * right
-        return Field(size, (down * step, right * step))
+        return height + neighbours[0] * down, width + neighbours[1] * right
+
+    def spacing(self, step: Pair) -> Pair:
+        """Return the stride of a map that has every `step`-th position."""
+        return self.stride[0] * step[0], self.stride[1] * step[1]
 
     def joined(self, other: Field) -> Field:
         """Return the field of values that read both maps."""
-        height, width = (max(pair) for pair in zip(self.size, other.size, strict=True))
-        down, right = (max(pair) for pair in zip(self.stride, other.stride, strict=True))
-        return Field((height, width), (down, right))
+        return Field(_larger(self.size, other.size), _larger(self.stride, other.stride))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +47,7 @@ class StageField:
 
 
 def receptive_fields(graph: Graph) -> tuple[StageField, ...]:
-    """Return the receptive fields of every stage of a network.
-
-    Of maps that are multiplied the last is the trunk and the others are masks.
-    """
+    """Return the receptive fields of every stage of a network."""
     values = {0: Field((1, 1), (1, 1))}
     stages = []
     for node in graph.root.nodes:
@@ -100,23 +85,17 @@ def _follow_instances(node: BlockNode, fields: Sequence[Field], masks: list[Fiel
 def _apply(
     operation: Operation, fields: Sequence[Field], sizes: Sequence[Sizes], masks: list[Field]
 ) -> Field:
-    first = fields[0]
-    match operation:
-        case Convolution(kernel=(height, width), stride=stride):
-            return first.reading((height - 1, width - 1), stride.value)
-        case MaxPool() | AveragePool():
-            neighbours = operation.kernel - 1
-            return first.reading((neighbours, neighbours), operation.stride)
-        case Subsample(stride=stride):
-            return first.reading((0, 0), stride.value)
-        case Resize():
-            neighbours = 0 if operation.interpolation == "nearest" else 1
-            return Field(first.reading((neighbours, neighbours)).size, fields[1].stride)
-        case GlobalAveragePool() | SpatialNormalize() | Flatten():
-            height, width = sizes[0][:2]
-            return first.reading((height - 1, width - 1))
-        case Multiply():
-            masks.extend(fields[:-1])
-            return fields[-1]
-        case _:
-            return reduce(Field.joined, fields)
+    """Return the field of what an operation computes, masks apart."""
+    masks.extend(chosen(operation.mask, fields))
+    told_apart = chosen(operation.mask, range(len(fields)))
+    sizes_read, strides = [], []
+    for position, (field, reach) in enumerate(zip(fields, operation.reach(sizes), strict=True)):
+        if reach.neighbours is not None and position not in told_apart:
+            sizes_read.append(field.window(reach.neighbours))
+        if reach.step is not None:
+            strides.append(field.spacing(reach.step))
+    return Field(reduce(_larger, sizes_read), reduce(_larger, strides))
+
+
+def _larger(left: Pair, right: Pair) -> Pair:
+    return max(left[0], right[0]), max(left[1], right[1])

@@ -37,8 +37,7 @@ def attention_module(
     x = units("before", x, attention.p)
     trunk = b.variable("trunk", units("trunk", x, attention.t))
     mask = b.variable("mask", b.call("mask", _mask(channels, mask_depth, unit, attention), x))
-    weight = b.add_scalar(mask, 1.0) if attention.learning == "residual" else mask
-    return units("after", b.multiply(weight, trunk), attention.p)
+    return units("after", b.gate(mask, trunk, attention.learning), attention.p)
 
 
 def _mask(

@@ -27,6 +27,7 @@ from ranspec.codegen.code import (
     rewrite,
 )
 from ranspec.codegen.statements import arrange, name_variables
+from ranspec.ir.decomposition import decomposed
 from ranspec.ir.dimension import arguments_of
 from ranspec.ir.graph import Definition, Graph
 from ranspec.ir.operations.elementwise import sizes
@@ -63,6 +64,7 @@ class ClassText:
 
 def write_classes(graph: Graph, backend: CodeBackend) -> list[ClassText]:
     """Write every class of a network, children first, the network itself last."""
+    graph = decomposed(graph, backend.operations)
     constructors: dict[Definition, tuple[str, ...]] = {}
     classes = []
     for defined in graph.definitions:

@@ -17,6 +17,7 @@ from ranspec.ir.dimension import (
     substitute,
 )
 from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, ShapeError, Sizes
+from ranspec.ir.operations.elementwise import Learning
 from ranspec.ir.operations.pooling import PoolPadding
 from ranspec.ir.trace import BlockNode, Instance, Node, OperationNode, Trace
 
@@ -262,7 +263,7 @@ class Builder:
         self, name: str, value: Value, features: Dimension | int, *, bias: bool = True
     ) -> Value:
         """Multiply by a matrix of weights."""
-        operation = ops.Linear(value.channels, dimension(features), bias)
+        operation = ops.Linear(value.channels, dimension(features), bias=bias)
         return self.add_node(operation, value, name=name)
 
     def batch_norm(self, name: str, value: Value) -> Value:
@@ -299,8 +300,13 @@ class Builder:
     def add(self, left: Value, right: Value) -> Value:
         return self.add_node(ops.Add(), left, right)
 
-    def multiply(self, left: Value, right: Value) -> Value:
-        return self.add_node(ops.Multiply(), left, right)
+    def multiply(self, value: Value, weights: Value) -> Value:
+        """Weight a map; sizes of 1 are repeated."""
+        return self.add_node(ops.Multiply(), value, weights)
+
+    def gate(self, mask: Value, trunk: Value, learning: Learning) -> Value:
+        """Weight a trunk by a mask."""
+        return self.add_node(ops.Gate(learning), mask, trunk)
 
     def add_scalar(self, value: Value, scalar: float) -> Value:
         return self.add_node(ops.AddScalar(scalar), value)
@@ -329,6 +335,10 @@ class Builder:
 
     def flatten(self, value: Value) -> Value:
         return self.add_node(ops.Flatten(), value)
+
+    def vector_to_map(self, value: Value) -> Value:
+        """Make a vector a map of one position, which products repeat."""
+        return self.add_node(ops.VectorToMap(), value)
 
     def pad_channels(self, value: Value, channels: Dimension) -> Value:
         return self.add_node(ops.PadChannels(channels), value)

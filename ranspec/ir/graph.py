@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 
 from ranspec.ir.dimension import Dimension, arguments_of
-from ranspec.ir.operation import Operation, Sizes
+from ranspec.ir.operation import Operation, ParameterSpec, Sizes
 from ranspec.ir.trace import BlockNode, OperationNode, Trace
 
 
@@ -26,7 +26,12 @@ class Tensor:
     """An array of the network under its canonical name and layout."""
 
     shape: Sizes
-    trainable: bool
+    spec: ParameterSpec
+    """What the operation says of it: its initial value, its axes, whether it is trained, decays."""
+
+    @property
+    def trainable(self) -> bool:
+        return self.spec.trainable
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +76,7 @@ class Graph:
     def tensors(self) -> Mapping[str, Tensor]:
         """Every array of the network by canonical name, in the order of the layers."""
         return {
-            f"{layer.path}.{name}": Tensor(tuple(size.value for size in spec.shape), spec.trainable)
+            f"{layer.path}.{name}": Tensor(tuple(size.value for size in spec.shape), spec)
             for layer in self.layers
             for name, spec in layer.operation.parameters().items()
         }

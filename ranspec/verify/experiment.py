@@ -143,8 +143,7 @@ def random_state(graph: Graph, seed: int) -> dict[str, Array]:
     weights = initial_weights(seed, shapes)
     generator = np.random.Generator(np.random.Philox(key=seed))
     return {
-        name: _varied(generator, name, tensor, weights[name])
-        for name, tensor in graph.tensors.items()
+        name: _varied(generator, tensor, weights[name]) for name, tensor in graph.tensors.items()
     }
 
 
@@ -218,13 +217,10 @@ def _smallest_lead(pool: MaxPool, x: Array) -> float:
     return float((ranked[:, -1] - ranked[:, -2]).min())
 
 
-def _varied(generator: np.random.Generator, name: str, tensor: Tensor, weight: Array) -> Array:
-    if name.endswith((".running_var", ".scale")) or _is_norm_scale(name, tensor):
-        return generator.uniform(0.5, 1.5, tensor.shape)
-    if name.endswith(".weight"):
+def _varied(generator: np.random.Generator, tensor: Tensor, weight: Array) -> Array:
+    initial = tensor.spec.initial
+    if initial == "drawn":
         return weight
+    if initial:
+        return initial * generator.uniform(0.5, 1.5, tensor.shape)
     return 0.3 * generator.standard_normal(tensor.shape)
-
-
-def _is_norm_scale(name: str, tensor: Tensor) -> bool:
-    return name.endswith(".weight") and len(tensor.shape) == 1

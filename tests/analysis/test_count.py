@@ -8,6 +8,7 @@ import pytest
 
 from ranspec.analysis.conventions import report
 from ranspec.analysis.count import Count, count
+from ranspec.analysis.depth import trunk_depth
 from ranspec.analysis.memory import activation_bytes
 from ranspec.analysis.receptive_field import receptive_fields
 from ranspec.compile import compile_spec
@@ -165,12 +166,38 @@ def _masked(b: Builder, x: Value) -> Value:
     mask = b.max_pool(x, 2, 2, "valid")
     mask = b.convolution("mask", mask, 3, kernel=3)
     mask = b.sigmoid(b.resize(mask, x, "bilinear", False))
-    return b.multiply(mask, trunk)
+    return b.gate(mask, trunk, "residual")
 
 
 @block
 def _stages(b: Builder, x: Value) -> Value:
     return b.call("tail", _toy(), b.call("masked", _masked(), x))
+
+
+@block
+def _excited(b: Builder, x: Value) -> Value:
+    y = b.convolution("conv", x, 3, kernel=3)
+    weights = b.linear("expand", b.linear("squeeze", b.global_average_pool(y), 2), 3)
+    return b.multiply(y, b.vector_to_map(b.sigmoid(weights)))
+
+
+@block
+def _units(b: Builder, x: Value) -> Value:
+    return b.sequence("units", [_excited(), _excited()], x)
+
+
+def test_weights_of_a_product_are_no_mask_and_deepen_nothing() -> None:
+    graph = graph_of(_units(), (8, 8, 3))
+    (stage,) = receptive_fields(graph)
+    assert stage.mask is None
+    assert stage.trunk.size == (2 * (3 + 7) - 1, 2 * (3 + 7) - 1)
+    assert trunk_depth(graph) == 2
+
+
+def test_training_keeps_what_a_gate_weights() -> None:
+    """Kept: the image, what the mask's convolution reads, the mask, the trunk."""
+    image, pooled = 4 * 4 * 3, 2 * 2 * 3
+    assert activation_bytes(graph_of(_masked(), (4, 4, 3))) == 4 * (3 * image + pooled)
 
 
 def test_receptive_fields_follow_the_trunk_and_tell_the_masks_apart() -> None:

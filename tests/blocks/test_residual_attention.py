@@ -6,6 +6,7 @@ import pytest
 
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
+from ranspec.ir.operations import Gate
 from ranspec.spec import SpecError, load_spec, packaged_specs
 
 
@@ -50,12 +51,11 @@ def test_p_t_and_r_count_units() -> None:
     assert members(graph, f"{module}after.") == ["0", "1"]
 
 
-def test_naive_learning_multiplies_by_the_mask_alone() -> None:
-    residual, naive = (
-        {layer.operation.label for layer in compiled(f"attention.learning={kind}").layers}
-        for kind in ("residual", "naive")
-    )
-    assert residual - naive == {"add_scalar"}
+@pytest.mark.parametrize("learning", ["residual", "naive"])
+def test_a_mask_weights_its_trunk_as_asked(learning: str) -> None:
+    layers = compiled(f"attention.learning={learning}").layers
+    gates = [layer.operation for layer in layers if isinstance(layer.operation, Gate)]
+    assert [gate.learning for gate in gates] == [learning] * 3
 
 
 @pytest.mark.parametrize(

@@ -115,10 +115,15 @@ OTHERS = [
     Case(ops.Dropout(0.3), (MAP,)),
     Case(ops.Dropout(0.3), ((6,),), training=False),
     Case(ops.Flatten(), (MAP,)),
+    Case(ops.Gate("residual"), (MAP, MAP)),
+    Case(ops.Gate("naive"), (MAP, MAP)),
+    Case(ops.Gate("residual"), ((5, 4, 1), MAP)),
     Case(ops.GlobalAveragePool(), (MAP,)),
     Case(ops.Linear(Dimension(5), Dimension(3), bias=True), ((5,),)),
     Case(ops.Linear(Dimension(5), Dimension(3), bias=False), ((5,),)),
     Case(ops.Multiply(), (MAP, MAP)),
+    Case(ops.Multiply(), (MAP, (1, 1, 3))),
+    Case(ops.Multiply(), ((5, 4, 1), (1, 1, 3))),
     Case(ops.PadChannels(Dimension(5)), (MAP,)),
     Case(ops.PadChannels(Dimension(3)), (MAP,)),
     Case(ops.Relu(), (MAP,)),
@@ -128,6 +133,7 @@ OTHERS = [
     Case(ops.SpatialNormalize(1e-5), (MAP,)),
     Case(ops.Subsample(Dimension(2)), (MAP,)),
     Case(ops.Subsample(Dimension(3)), ((6, 7, 2),)),
+    Case(ops.VectorToMap(), ((6,),)),
 ]
 CASES = CONVOLUTIONS + POOLS + RESIZES + OTHERS
 
@@ -323,6 +329,10 @@ def torch_function(operation: Operation, arrays: Mapping[str, Tensor], training:
             return torch.add
         case ops.Multiply():
             return torch.mul
+        case ops.Gate(learning=learning):
+            return lambda mask, trunk: (mask + (learning == "residual")) * trunk
+        case ops.VectorToMap():
+            return lambda x: x[:, :, None, None]
         case ops.BatchNorm():
             return lambda x: F.batch_norm(
                 x,

@@ -5,6 +5,7 @@ from ranspec.ir.operations.elementwise import (
     Add,
     AddScalar,
     Dropout,
+    Gate,
     Multiply,
     Relu,
     Scale,
@@ -19,7 +20,7 @@ from ranspec.ir.operations.normalization import (
 )
 from ranspec.ir.operations.pooling import AveragePool, GlobalAveragePool, MaxPool
 from ranspec.ir.operations.resize import Resize
-from ranspec.ir.operations.shape import Concatenate, Flatten, PadChannels, Subsample
+from ranspec.ir.operations.shape import Concatenate, Flatten, PadChannels, Subsample, VectorToMap
 
 ALL = (
     Add,
@@ -32,6 +33,7 @@ ALL = (
     Convolution,
     Dropout,
     Flatten,
+    Gate,
     GlobalAveragePool,
     Linear,
     MaxPool,
@@ -44,8 +46,9 @@ ALL = (
     SpatialAffine,
     SpatialNormalize,
     Subsample,
+    VectorToMap,
 )
-"""Every operation; each backend has one entry for each of them."""
+"""Every operation; a backend has an entry for it or writes what it is made of."""
 
 __all__ = [
     "ALL",
@@ -59,6 +62,7 @@ __all__ = [
     "Convolution",
     "Dropout",
     "Flatten",
+    "Gate",
     "GlobalAveragePool",
     "Linear",
     "MaxPool",
@@ -71,4 +75,5 @@ __all__ = [
     "SpatialAffine",
     "SpatialNormalize",
     "Subsample",
+    "VectorToMap",
 ]

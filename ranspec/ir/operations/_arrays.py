@@ -79,6 +79,12 @@ def per_channel(values: Array, rank: int) -> Array:
     return values.reshape(-1, *(1,) * (rank - 2))
 
 
+def sum_to(shape: tuple[int, ...], gradient: Array) -> Array:
+    """Sum over the axes along which values of size 1 were repeated: the adjoint of repeating."""
+    axes = tuple(axis for axis, size in enumerate(shape) if size < gradient.shape[axis])
+    return gradient.sum(axes, keepdims=True) if axes else gradient
+
+
 def standardize_gradient(
     gradient: Array, normalized: Array, inverse_deviation: Array, axes: tuple[int, ...]
 ) -> Array:

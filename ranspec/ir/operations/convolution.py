@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ranspec.ir.dimension import Dimension
-from ranspec.ir.operation import Operation, Padding, ParameterSpec, Shape, ShapeError, Sizes
+from ranspec.ir.operation import (
+    KEEPS_INPUTS,
+    OWN_POSITION,
+    Kept,
+    Operation,
+    Padding,
+    ParameterSpec,
+    Positions,
+    Reach,
+    Shape,
+    ShapeError,
+    Sizes,
+)
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
@@ -16,7 +28,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Convolution(Operation):
+class _Layer(Operation, abstract=True):
+    arity: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
+    counts_in_depth: ClassVar[bool] = True
+    trunk: ClassVar[Positions] = "all"
+
+    bias: bool = field(kw_only=True)
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        return 2 * self.macs(output) + (math.prod(output) if self.bias else 0)
+
+    def _bias(self, channels: Dimension) -> dict[str, ParameterSpec]:
+        spec = ParameterSpec((channels,), ("channel",), initial=0.0, decays=False)
+        return {"bias": spec} if self.bias else {}
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution(_Layer):
     """Two-dimensional cross-correlation with zero padding."""
 
     label: ClassVar[str] = "convolution"
@@ -27,7 +56,6 @@ class Convolution(Operation):
     stride: Dimension
     padding: Padding
     groups: Dimension
-    bias: bool
 
     def infer(self, *inputs: Shape) -> Shape:
         height, width, channels = inputs[0]
@@ -46,15 +74,21 @@ class Convolution(Operation):
 
     def parameters(self) -> Mapping[str, ParameterSpec]:
         kernel = tuple(Dimension(size) for size in self.kernel)
-        weight = ParameterSpec((self.channels, self.in_channels // self.groups, *kernel))
-        return {"weight": weight} | _bias(self.channels, self.bias)
+        weight = ParameterSpec(
+            (self.channels, self.in_channels // self.groups, *kernel),
+            ("output", "input", "row", "column"),
+            initial="drawn",
+            decays=True,
+        )
+        return {"weight": weight} | self._bias(self.channels)
 
     def macs(self, output: Sizes) -> int:
         per_position = math.prod(self.kernel) * self.in_channels.value // self.groups.value
         return math.prod(output) * per_position
 
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 2 * self.macs(output) + (math.prod(output) if self.bias else 0)
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        height, width = self.kernel
+        return (Reach((height - 1, width - 1), (self.stride.value, self.stride.value)),)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -101,14 +135,13 @@ class Convolution(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class Linear(Operation):
+class Linear(_Layer):
     """A matrix product with the features of each image."""
 
     label: ClassVar[str] = "linear"
 
     in_features: Dimension
     features: Dimension
-    bias: bool
 
     def infer(self, *inputs: Shape) -> Shape:
         if len(inputs[0]) != 1:
@@ -116,14 +149,16 @@ class Linear(Operation):
         return (self.features,)
 
     def parameters(self) -> Mapping[str, ParameterSpec]:
-        weight = ParameterSpec((self.features, self.in_features))
-        return {"weight": weight} | _bias(self.features, self.bias)
+        weight = ParameterSpec(
+            (self.features, self.in_features), ("output", "input"), initial="drawn", decays=True
+        )
+        return {"weight": weight} | self._bias(self.features)
 
     def macs(self, output: Sizes) -> int:
         return self.in_features.value * self.features.value
 
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 2 * self.macs(output) + (math.prod(output) if self.bias else 0)
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (OWN_POSITION,)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -140,10 +175,6 @@ class Linear(Operation):
         if self.bias:
             gradients["bias"] = gradient.sum(0)
         return (gradient @ arrays["weight"],), gradients
-
-
-def _bias(channels: Dimension, present: bool) -> dict[str, ParameterSpec]:
-    return {"bias": ParameterSpec((channels,))} if present else {}
 
 
 def _window_count(

@@ -5,28 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from ranspec.ir.operation import Operation, Shape, ShapeError, Sizes
+from ranspec.ir.operation import (
+    KEEPS_INPUTS,
+    KEEPS_NOTHING,
+    KEEPS_OUTPUT,
+    Kept,
+    Positions,
+    Positionwise,
+    Shape,
+    ShapeError,
+    Sizes,
+)
 
 if TYPE_CHECKING:
+    from ranspec.ir.builder import Value
+    from ranspec.ir.decomposition import Parts
     from ranspec.ir.operation import Array
 
-
-@dataclass(frozen=True, eq=False)
-class _Elementwise(Operation):
-    cost: ClassVar[int] = 1
-    """Floating-point operations per output element."""
-
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return self.cost * math.prod(output)
+Learning = Literal["residual", "naive"]
+"""How a mask weights a trunk (Wang et al., 2017, section 3.2): (1 + M) T, or M T."""
 
 
 @dataclass(frozen=True, eq=False)
-class Relu(_Elementwise):
+class Relu(Positionwise):
     """max(x, 0), with derivative 0 at 0."""
 
     label: ClassVar[str] = "relu"
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_OUTPUT
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -43,11 +51,12 @@ class Relu(_Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Sigmoid(_Elementwise):
+class Sigmoid(Positionwise):
     """1 / (1 + exp(-x))."""
 
     label: ClassVar[str] = "sigmoid"
     cost: ClassVar[int] = 4
+    keeps: ClassVar[Kept] = KEEPS_OUTPUT
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -68,10 +77,12 @@ class Sigmoid(_Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class AddScalar(_Elementwise):
+class AddScalar(Positionwise):
     """x + value."""
 
     label: ClassVar[str] = "add_scalar"
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
     value: float
 
     def forward(
@@ -86,10 +97,12 @@ class AddScalar(_Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Scale(_Elementwise):
+class Scale(Positionwise):
     """factor * x."""
 
     label: ClassVar[str] = "scale"
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
     factor: float
 
     def forward(
@@ -104,7 +117,7 @@ class Scale(_Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Dropout(_Elementwise):
+class Dropout(Positionwise):
     """In training, zero elements with probability `rate` and divide the others by 1 - rate.
 
     The NumPy meaning is the identity, in training too: comparisons are made with dropout off.
@@ -112,6 +125,7 @@ class Dropout(_Elementwise):
 
     label: ClassVar[str] = "dropout"
     cost: ClassVar[int] = 0
+    keeps: ClassVar[Kept] = KEEPS_OUTPUT
     rate: float
 
     def forward(
@@ -126,21 +140,19 @@ class Dropout(_Elementwise):
 
 
 @dataclass(frozen=True, eq=False)
-class _Pairwise(_Elementwise):
+class Add(Positionwise):
+    """The sum of two maps of the same shape."""
+
+    label: ClassVar[str] = "add"
     arity: ClassVar[int] = 2
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
 
     def infer(self, *inputs: Shape) -> Shape:
         left, right = (tuple(size.value for size in shape) for shape in inputs)
         if left != right:
-            raise ShapeError(f"cannot {self.label} maps of {sizes(left)} and {sizes(right)}")
+            raise ShapeError(f"cannot add maps of {sizes(left)} and {sizes(right)}")
         return inputs[0]
-
-
-@dataclass(frozen=True, eq=False)
-class Add(_Pairwise):
-    """The sum of two maps of the same shape."""
-
-    label: ClassVar[str] = "add"
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -155,10 +167,20 @@ class Add(_Pairwise):
 
 
 @dataclass(frozen=True, eq=False)
-class Multiply(_Pairwise):
-    """The element-wise product of two maps of the same shape."""
+class Multiply(Positionwise):
+    """The element-wise product of a map with weights for it, such as an excitation's.
+
+    Where one has a size of 1, its values are repeated.
+    """
 
     label: ClassVar[str] = "multiply"
+    arity: ClassVar[int] = 2
+    trunk: ClassVar[Positions] = (0,)
+    cost: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
+
+    def infer(self, *inputs: Shape) -> Shape:
+        return _repeated(*inputs)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -169,8 +191,69 @@ class Multiply(_Pairwise):
     def backward(
         self, arrays: Mapping[str, Array], saved: Any, gradient: Array
     ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        from ranspec.ir.operations._arrays import sum_to
+
         left, right = saved
-        return (gradient * right, gradient * left), {}
+        return (sum_to(left.shape, gradient * right), sum_to(right.shape, gradient * left)), {}
+
+
+@dataclass(frozen=True, eq=False)
+class Gate(Positionwise):
+    """A trunk weighted by a mask: (1 + mask) * trunk, or mask * trunk.
+
+    Takes the mask first; where it has a size of 1, its values are repeated.
+    """
+
+    label: ClassVar[str] = "gate"
+    arity: ClassVar[int] = 2
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
+    trunk: ClassVar[Positions] = (1,)
+    mask: ClassVar[Positions] = (0,)
+    cost: ClassVar[int] = 1
+
+    learning: Learning
+
+    def infer(self, *inputs: Shape) -> Shape:
+        _, trunk = inputs
+        if tuple(size.value for size in _repeated(*inputs)) != tuple(size.value for size in trunk):
+            raise ShapeError("a mask is not larger than the trunk that it weights")
+        return trunk
+
+    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
+        added = math.prod(inputs[0]) if self.learning == "residual" else 0
+        return added + super().flops(inputs, output)
+
+    def decompose(self, parts: Parts, *inputs: Value) -> Value:
+        mask, trunk = inputs
+        weight = parts.add(AddScalar(1.0), mask) if self.learning == "residual" else mask
+        return parts.add(Multiply(), weight, trunk)
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        mask, trunk = inputs
+        return self._weight(mask) * trunk, inputs
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        from ranspec.ir.operations._arrays import sum_to
+
+        mask, trunk = saved
+        return (sum_to(mask.shape, gradient * trunk), gradient * self._weight(mask)), {}
+
+    def _weight(self, mask: Array) -> Array:
+        return 1 + mask if self.learning == "residual" else mask
+
+
+def _repeated(left: Shape, right: Shape) -> Shape:
+    """Return the shape of two maps once sizes of 1 are repeated to the other's."""
+    if len(left) != len(right) or any(
+        a.value != b.value and 1 not in (a.value, b.value) for a, b in zip(left, right, strict=True)
+    ):
+        shapes = (sizes(tuple(size.value for size in shape)) for shape in (left, right))
+        raise ShapeError(f"cannot multiply maps of {' and '.join(shapes)}")
+    return tuple(b if a.value == 1 else a for a, b in zip(left, right, strict=True))
 
 
 def sizes(shape: Sizes) -> str:

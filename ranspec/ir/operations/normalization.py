@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from ranspec.ir.dimension import Dimension
-from ranspec.ir.operation import Operation, ParameterSpec, Sizes
+from ranspec.ir.operation import (
+    KEEPS_INPUTS,
+    KEEPS_OUTPUT,
+    Kept,
+    ParameterSpec,
+    Positionwise,
+    Reach,
+    Sizes,
+    whole_map,
+)
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
@@ -24,7 +32,7 @@ class _Normalized(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class BatchNorm(Operation):
+class BatchNorm(Positionwise):
     """Batch normalisation (Ioffe and Szegedy, 2015), with a learned scale and shift.
 
     Training normalises by the batch's mean and biased variance and moves the running statistics
@@ -32,6 +40,8 @@ class BatchNorm(Operation):
     """
 
     label: ClassVar[str] = "batch_norm"
+    cost: ClassVar[int] = 2
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
 
     channels: Dimension
     epsilon: float
@@ -39,17 +49,15 @@ class BatchNorm(Operation):
     """Weight of the new batch in the running statistics."""
 
     def parameters(self) -> Mapping[str, ParameterSpec]:
-        learned = ParameterSpec((self.channels,))
-        statistic = ParameterSpec((self.channels,), trainable=False)
-        return {
-            "weight": learned,
-            "bias": learned,
-            "running_mean": statistic,
-            "running_var": statistic,
-        }
+        def per_channel(initial: float, trainable: bool) -> ParameterSpec:
+            return ParameterSpec((self.channels,), ("channel",), initial, False, trainable)
 
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 2 * math.prod(output)
+        return {
+            "weight": per_channel(1.0, trainable=True),
+            "bias": per_channel(0.0, trainable=True),
+            "running_mean": per_channel(0.0, trainable=False),
+            "running_var": per_channel(1.0, trainable=False),
+        }
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -100,15 +108,14 @@ class BatchNorm(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class ChannelNormalize(Operation):
+class ChannelNormalize(Positionwise):
     """x / sqrt(sum over channels of x^2 + epsilon), at each position (Wang et al., f2)."""
 
     label: ClassVar[str] = "channel_normalize"
+    cost: ClassVar[int] = 3
+    keeps: ClassVar[Kept] = KEEPS_OUTPUT
 
     epsilon: float
-
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 3 * math.prod(output)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -129,15 +136,14 @@ class ChannelNormalize(Operation):
 
 
 @dataclass(frozen=True, eq=False)
-class _Standardize(Operation):
+class _Standardize(Positionwise, abstract=True):
     """(x - mean) / sqrt(variance + epsilon) over some axes; the variance is the biased one."""
 
+    cost: ClassVar[int] = 6
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
     axes: ClassVar[tuple[int, ...]]
 
     epsilon: float
-
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 6 * math.prod(output)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -167,6 +173,9 @@ class SpatialNormalize(_Standardize):
     label: ClassVar[str] = "spatial_normalize"
     axes: ClassVar[tuple[int, ...]] = (2, 3)
 
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (whole_map(inputs[0]),)
+
 
 @dataclass(frozen=True, eq=False)
 class ChannelStandardize(_Standardize):
@@ -177,20 +186,21 @@ class ChannelStandardize(_Standardize):
 
 
 @dataclass(frozen=True, eq=False)
-class SpatialAffine(Operation):
+class SpatialAffine(Positionwise):
     """scale * x + shift, learned for each position and shared by all channels."""
 
     label: ClassVar[str] = "spatial_affine"
+    cost: ClassVar[int] = 2
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
 
     height: Dimension
     width: Dimension
 
     def parameters(self) -> Mapping[str, ParameterSpec]:
-        learned = ParameterSpec((self.height, self.width))
-        return {"scale": learned, "shift": learned}
+        def per_position(initial: float) -> ParameterSpec:
+            return ParameterSpec((self.height, self.width), ("row", "column"), initial, False)
 
-    def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
-        return 2 * math.prod(output)
+        return {"scale": per_position(1.0), "shift": per_position(0.0)}
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool

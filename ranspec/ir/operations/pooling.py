@@ -8,7 +8,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ranspec.ir.dimension import Dimension
-from ranspec.ir.operation import Operation, Shape, ShapeError, Sizes
+from ranspec.ir.operation import (
+    KEEPS_INPUTS,
+    KEEPS_NOTHING,
+    Cheap,
+    Kept,
+    Positions,
+    Reach,
+    Shape,
+    ShapeError,
+    Sizes,
+    whole_map,
+)
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
@@ -18,7 +29,10 @@ PoolPadding = int | Literal["ceil", "same", "valid"]
 
 
 @dataclass(frozen=True, eq=False)
-class _Pool(Operation):
+class _Pool(Cheap, abstract=True):
+    arity: ClassVar[int] = 1
+    trunk: ClassVar[Positions] = "all"
+
     kernel: int
     stride: int
     padding: PoolPadding
@@ -39,6 +53,10 @@ class _Pool(Operation):
 
     def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
         return self.kernel**2 * math.prod(output)
+
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        neighbours = self.kernel - 1
+        return (Reach((neighbours, neighbours), (self.stride, self.stride)),)
 
     def margins(self, size: int) -> tuple[int, int]:
         """Return how far the first and last windows may hang over a map's edges."""
@@ -94,6 +112,7 @@ class MaxPool(_Pool):
     """The largest value of each window; its gradient goes to the first maximum in row order."""
 
     label: ClassVar[str] = "max_pool"
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -118,6 +137,7 @@ class AveragePool(_Pool):
     """The mean over the values of each window; padding is left out of the mean."""
 
     label: ClassVar[str] = "average_pool"
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
@@ -142,16 +162,22 @@ class AveragePool(_Pool):
 
 
 @dataclass(frozen=True, eq=False)
-class GlobalAveragePool(Operation):
+class GlobalAveragePool(Cheap):
     """The mean of each channel's map: (height, width, channels) to (channels,)."""
 
     label: ClassVar[str] = "global_average_pool"
+    arity: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
+    trunk: ClassVar[Positions] = "all"
 
     def infer(self, *inputs: Shape) -> Shape:
         return (inputs[0][2],)
 
     def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
         return math.prod(inputs[0])
+
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (whole_map(inputs[0]),)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool

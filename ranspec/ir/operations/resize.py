@@ -7,14 +7,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ranspec.ir.operation import Interpolation, Operation, Shape, Sizes
+from ranspec.ir.operation import (
+    KEEPS_NOTHING,
+    Cheap,
+    Interpolation,
+    Kept,
+    Positions,
+    Reach,
+    Shape,
+    Sizes,
+)
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
 
 
 @dataclass(frozen=True, eq=False)
-class Resize(Operation):
+class Resize(Cheap):
     """Resize the first map to the height and width of the second, whose values are not used.
 
     Output position i reads input position i (n - 1) / (m - 1) with `align_corners`, else
@@ -24,6 +33,8 @@ class Resize(Operation):
 
     label: ClassVar[str] = "resize"
     arity: ClassVar[int] = 2
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
+    trunk: ClassVar[Positions] = (0,)
 
     interpolation: Interpolation
     align_corners: bool
@@ -34,6 +45,10 @@ class Resize(Operation):
 
     def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
         return (0 if self.interpolation == "nearest" else 7) * math.prod(output)
+
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        neighbours = 0 if self.interpolation == "nearest" else 1
+        return Reach((neighbours, neighbours), step=None), Reach(neighbours=None)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool

@@ -8,7 +8,18 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ranspec.ir.dimension import Dimension
-from ranspec.ir.operation import Operation, Shape, ShapeError, Sizes
+from ranspec.ir.operation import (
+    KEEPS_NOTHING,
+    OWN_POSITION,
+    Cheap,
+    Kept,
+    Positions,
+    Reach,
+    Shape,
+    ShapeError,
+    Sizes,
+    whole_map,
+)
 from ranspec.ir.operations.elementwise import sizes
 
 if TYPE_CHECKING:
@@ -16,9 +27,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class _Move(Operation):
+class _Move(Cheap, abstract=True):
+    arity: ClassVar[int] = 1
+    keeps: ClassVar[Kept] = KEEPS_NOTHING
+    trunk: ClassVar[Positions] = "all"
+
     def flops(self, inputs: Sequence[Sizes], output: Sizes) -> int:
         return 0
+
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (OWN_POSITION,) * len(inputs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +79,9 @@ class Flatten(_Move):
         height, width, channels = inputs[0]
         return (channels * height * width,)
 
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (whole_map(inputs[0]),)
+
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
     ) -> tuple[Array, Any]:
@@ -71,6 +92,29 @@ class Flatten(_Move):
         self, arrays: Mapping[str, Array], saved: Any, gradient: Array
     ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
         return (gradient.reshape(saved),), {}
+
+
+@dataclass(frozen=True, eq=False)
+class VectorToMap(_Move):
+    """A vector as a map of one position: (features,) to (1, 1, features)."""
+
+    label: ClassVar[str] = "vector_to_map"
+
+    def infer(self, *inputs: Shape) -> Shape:
+        if len(inputs[0]) != 1:
+            raise ShapeError("the input is a map already")
+        one = Dimension(1)
+        return one, one, inputs[0][0]
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        return inputs[0][:, :, None, None], None
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        return (gradient[:, :, 0, 0],), {}
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,6 +158,9 @@ class Subsample(_Move):
     def infer(self, *inputs: Shape) -> Shape:
         height, width, channels = inputs[0]
         return (height - 1) // self.stride + 1, (width - 1) // self.stride + 1, channels
+
+    def reach(self, inputs: Sequence[Sizes]) -> tuple[Reach, ...]:
+        return (Reach(step=(self.stride.value, self.stride.value)),)
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
