@@ -223,6 +223,11 @@ def subsample(x: tf.Tensor, strides: int) -> tf.Tensor:
     return x[:, ::strides, ::strides]
 
 
+def vector_to_map(x: tf.Tensor) -> tf.Tensor:
+    """Make vectors maps of one position."""
+    return x[:, None, None]
+
+
 def _convolution(x: tf.Tensor, kernel: tf.Tensor, strides: int, groups: int) -> tf.Tensor:
     # TensorFlow has no gradient of grouped convolutions on a CPU.
     if groups == 1 or not _on_cpu():
