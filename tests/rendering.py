@@ -7,8 +7,8 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from ranspec.codegen.backend import available_backends, load_backend
-from ranspec.codegen.render import render_files
+from ranspec.codegen.backend import Files, available_backends, load_backend
+from ranspec.codegen.render import as_bytes, render_files
 from ranspec.spec import available_specs, load_spec, packaged_specs
 
 ROOT = Path(__file__).parents[1]
@@ -16,6 +16,8 @@ SPECS = tuple(available_specs([packaged_specs()]))
 BACKENDS = tuple(
     name for name, entry in available_backends().items() if find_spec(entry.module) is not None
 )
+TRAINING = tuple(name for name in BACKENDS if load_backend(name).trains)
+"""Those whose code trains; the others only infer."""
 
 
 @cache
@@ -25,14 +27,14 @@ def rendered(spec: str, backend: str) -> dict[str, str]:
 
 
 def everything() -> Iterator[tuple[str, str, dict[str, str]]]:
-    """Yield the files of every spec for every backend."""
+    """Yield the files of every spec for every backend that trains."""
     for spec in SPECS:
-        for backend in BACKENDS:
+        for backend in TRAINING:
             yield spec, backend, rendered(spec, backend)
 
 
-def write(folder: Path, files: dict[str, str]) -> None:
+def write(folder: Path, files: Files) -> None:
     """Write rendered files as they are."""
     folder.mkdir(parents=True)
-    for name, text in files.items():
-        (folder / name).write_text(text, encoding="utf-8")
+    for name, content in files.items():
+        (folder / name).write_bytes(as_bytes(content))

@@ -84,7 +84,7 @@ def test_the_wheel_holds_all_that_is_no_code(wheel: Path) -> None:
 def test_the_wheel_announces_the_command_and_the_backends(wheel: Path) -> None:
     lines = entry_points(wheel)
     assert "ranspec = ranspec.cli:main" in lines
-    for backend in ("torch", "tensorflow", "jax"):
+    for backend in ("torch", "tensorflow", "jax", "onnx"):
         assert f"{backend} = ranspec_{backend}:BACKEND" in lines
 
 
@@ -122,9 +122,9 @@ def project() -> dict[str, Any]:
 
 def test_each_framework_has_an_extra_and_all_has_every_one() -> None:
     extras = project()["optional-dependencies"]
-    assert {"torch", "tensorflow", "jax", "all", "dev"} <= set(extras)
-    assert extras["all"] == ["ranspec[torch,tensorflow,jax]"]
-    for extra in ("torch", "tensorflow", "jax"):
+    assert {"torch", "tensorflow", "jax", "onnx", "all", "dev"} <= set(extras)
+    assert extras["all"] == ["ranspec[torch,tensorflow,jax,onnx]"]
+    for extra in ("torch", "tensorflow", "jax", "onnx"):
         assert any(line.startswith(extra) for line in extras[extra])
         assert not any(line.startswith(extra) for line in project()["dependencies"])
 

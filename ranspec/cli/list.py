@@ -68,11 +68,20 @@ def _backends() -> list[dict[str, Any]]:
     found = []
     for name in available_backends():
         try:
-            title = load_backend(name).title
+            backend = load_backend(name)
         except ImportError as error:
             message(f"backend {name} cannot be loaded: {error}")
             continue
-        found.append({"name": name, "title": title})
+        found.append(
+            {
+                "name": name,
+                "title": backend.title,
+                "trains": backend.trains,
+                "embeds_weights": backend.embeds_weights,
+                "dtypes": list(backend.dtypes),
+                "requirements": list(backend.requirements.values()),
+            }
+        )
     return found
 
 
@@ -100,8 +109,24 @@ def _write_specs(entries: list[dict[str, Any]]) -> None:
 
 
 def _write_backends(entries: list[dict[str, Any]]) -> None:
-    columns = [Column("backend", right=False), Column("framework", right=False)]
-    write_table(columns, ([entry["name"], entry["title"]] for entry in entries))
+    columns = [
+        Column("backend", right=False),
+        Column("framework", right=False),
+        Column("what it can do", right=False),
+        Column("needs", right=False),
+    ]
+    write_table(
+        columns,
+        (
+            [entry["name"], entry["title"], _abilities(entry), ", ".join(entry["requirements"])]
+            for entry in entries
+        ),
+    )
+
+
+def _abilities(entry: dict[str, Any]) -> str:
+    done = "trains and infers" if entry["trains"] else "infers"
+    return f"{done}, with weights in the model" if entry["embeds_weights"] else done
 
 
 def _one_line(text: str, limit: int = 60) -> str:

@@ -50,11 +50,13 @@ def train(
 
     Exits as train.py does.
     """
-    from ranspec.codegen.backend import load_backend, require_installed
+    from ranspec.codegen.backend import load_backend, require_installed, require_training
     from ranspec.codegen.build import build
     from ranspec.spec import load_spec
 
-    require_installed(load_backend(backend))
+    chosen = load_backend(backend)
+    require_training(chosen)
+    require_installed(chosen)
     built = build(load_spec(spec, overrides), backend, folder, force=force)
     message(f"built {built.folder}; running its train.py")
     raise typer.Exit(run([sys.executable, str(built.folder / "train.py"), *arguments]))

@@ -85,6 +85,8 @@ def _write(report: Report) -> None:
     ]
     if rows:
         write_table(COLUMNS, rows)
+    for name in report.inferring:
+        write(f"{name} only infers: nothing of training was compared with it")
     for parting in report.partings:
         pair = " and ".join(parting.pair)
         write(f"{pair} part at {parting.layer}, {parting.direction}")

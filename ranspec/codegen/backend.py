@@ -99,6 +99,13 @@ class Backend(ABC):
     reserved: frozenset[str] = frozenset()
     """Names that no part of a network can have, as the framework gives them a meaning."""
 
+    def writer(self, operation: Operation, where: str) -> Any:
+        """Return how an operation is written; raise `UnsupportedError` where it cannot be."""
+        if type(operation) not in self.operations:
+            name = type(operation).__name__
+            raise UnsupportedError(f"{self.title} has no {name}, used by {where}")
+        return self.operations[type(operation)]
+
     @abstractmethod
     def write(self, request: Request) -> Files:
         """Return the files of a network but for those that all backends share.
@@ -160,13 +167,19 @@ def installed_backends() -> list[Backend]:
     return backends
 
 
+def require_training(backend: Backend) -> None:
+    """Raise `UnsupportedError` for a backend that only infers."""
+    if not backend.trains:
+        raise UnsupportedError(f"{backend.title} only infers; train with another backend")
+
+
 class NotInstalledError(Exception):
     """A framework is not installed; the message says how to install it."""
 
 
-def require_installed(backend: Backend) -> None:
-    """Raise `NotInstalledError` where what the backend's code needs cannot be imported."""
-    missing = [name for name in backend.requirements if find_spec(name) is None]
+def require_installed(backend: Backend, *modules: str) -> None:
+    """Raise `NotInstalledError` where modules cannot be imported, by default all of the code's."""
+    missing = [name for name in modules or backend.requirements if find_spec(name) is None]
     if missing:
         raise NotInstalledError(
             f"{backend.title} needs {', '.join(missing)}, not installed here: "

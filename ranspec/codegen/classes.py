@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
-from ranspec.codegen.backend import CodeBackend, Function, Member, UnsupportedError
+from ranspec.codegen.backend import CodeBackend, Function, Member
 from ranspec.codegen.code import (
     LINE_LENGTH,
     Attribute,
@@ -170,12 +170,8 @@ class _ClassWriter:
                 yield node.name, self._backend.sequence(_compress(blocks))
 
     def _writer(self, node: OperationNode) -> Member | Function:
-        """Return how the backend writes a node; raise `UnsupportedError` where it does not."""
-        writer = self._backend.operations.get(type(node.operation))
-        if writer is None:
-            where = f"{self._definition.class_name}.{node.name}"
-            operation = type(node.operation).__name__
-            raise UnsupportedError(f"{self._backend.title} has no {operation}, used by {where}")
+        where = f"{self._definition.class_name}.{node.name}"
+        writer: Member | Function = self._backend.writer(node.operation, where)
         return writer
 
     def _construct_block(self, instance: Instance) -> Code:

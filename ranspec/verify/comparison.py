@@ -54,9 +54,14 @@ def compare(
     graph: Graph,
     spec: Spec,
     tolerances: Tolerances,
+    *,
+    trained: bool = True,
 ) -> tuple[Check, ...]:
-    """Compare two measurements of a run; errors are relative to the second."""
-    trained = [name for name, tensor in graph.tensors.items() if tensor.trainable]
+    """Compare two measurements of a run; errors are relative to the second.
+
+    Unless both were `trained`, all there is to compare are the logits in evaluation.
+    """
+    parameters = [name for name, tensor in graph.tensors.items() if tensor.trainable]
     statistics = [name for name, tensor in graph.tensors.items() if not tensor.trainable]
 
     def check(quantity: str, tolerance: float | None, error: Error) -> Iterator[Check]:
@@ -72,15 +77,18 @@ def compare(
     def alone(name: str, select: Callable[[Array], Array] = np.asarray) -> Error:
         return relative_error(select(left[name]), select(right[name])), ""
 
-    optimizer = [f"optimizer.{slot}.{name}" for slot in _slots(spec) for name in trained]
+    optimizer = [f"optimizer.{slot}.{name}" for slot in _slots(spec) for name in parameters]
+    if not trained:
+        error = alone(probe.EVALUATION_LOGITS)
+        return tuple(check("logits, evaluation", tolerances.logits, error))
     return (
         *check("logits, training", tolerances.logits, alone(probe.LOGITS)),
         *check("logits, evaluation", tolerances.logits, alone(probe.EVALUATION_LOGITS)),
         *check("loss", tolerances.loss, alone(probe.LOSSES, lambda losses: losses[:1])),
-        *check("gradients", tolerances.gradients, together(probe.GRADIENT, trained)),
+        *check("gradients", tolerances.gradients, together(probe.GRADIENT, parameters)),
         *check("statistics, one step", tolerances.statistics, each(probe.FIRST, statistics)),
         *check("losses, all steps", tolerances.losses, alone(probe.LOSSES)),
-        *check("parameters, all steps", tolerances.final_parameters, each("", trained)),
+        *check("parameters, all steps", tolerances.final_parameters, each("", parameters)),
         *check("statistics, all steps", tolerances.final_statistics, each("", statistics)),
         *check("optimizer, all steps", tolerances.final_optimizer, together("", optimizer)),
     )
@@ -92,11 +100,13 @@ def find_parting(
     pair: tuple[str, str],
     graph: Graph,
     tolerances: Tolerances,
+    *,
+    trained: bool = True,
 ) -> Parting | None:
     """Return where two measurements that include layers part.
 
     That is the first layer, in the order of execution, whose output differs, in training or
-    else in evaluation; where all agree, the last whose gradients differ.
+    else in evaluation; where all agree and both were `trained`, the last whose gradients differ.
     """
     owners = [layer.path for layer in graph.layers if layer.operation.parameters()]
     for prefix in (probe.TRAINING, probe.EVALUATION):
@@ -105,8 +115,10 @@ def find_parting(
                 error = relative_error(left[prefix + path], right[prefix + path])
                 if not error <= tolerances.logits:
                     return Parting(pair, "forward", path, error)
-    trained = [name for name, tensor in graph.tensors.items() if tensor.trainable]
-    for name, error in reversed(list(joint_errors(left, right, probe.GRADIENT, trained))):
+    if not trained:
+        return None
+    parameters = [name for name, tensor in graph.tensors.items() if tensor.trainable]
+    for name, error in reversed(list(joint_errors(left, right, probe.GRADIENT, parameters))):
         if not error <= tolerances.gradients:
             return Parting(pair, "backward", name.rpartition(".")[0], error)
     return None

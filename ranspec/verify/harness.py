@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -66,7 +66,8 @@ def verify(
             measurements[backend.name] = _measure(run, backend, timeout)
         except (BackendError, NotInstalledError) as error:
             failures.append(Failure(backend.name, str(error)))
-    checks = compare_all(measurements, run, limits)
+    inferring = tuple(backend.name for backend in chosen if not backend.trains)
+    checks = compare_all(measurements, run, limits, inferring)
     parted = list(dict.fromkeys(check.pair for check in checks if not check.passed))
     partings: list[Parting] = []
     if parted:
@@ -82,6 +83,7 @@ def verify(
         batch_size=run.batches.labels.shape[1],
         learning_rate=run.learning_rate,
         backends=tuple(backend.name for backend in chosen),
+        inferring=inferring,
         checks=checks,
         failures=tuple(failures),
         partings=tuple(partings),
@@ -89,9 +91,15 @@ def verify(
 
 
 def compare_all(
-    measurements: Mapping[str, Measurement], run: Experiment, tolerances: Tolerances
+    measurements: Mapping[str, Measurement],
+    run: Experiment,
+    tolerances: Tolerances,
+    inferring: Collection[str] = (),
 ) -> tuple[Check, ...]:
-    """Compare every backend with the reference, then the backends with one another."""
+    """Compare every backend with the reference, then the backends with one another.
+
+    Nothing of training is compared with backends that are `inferring` only.
+    """
     return tuple(
         check
         for left, right in _pairs(measurements)
@@ -102,6 +110,7 @@ def compare_all(
             run.graph,
             run.loaded.spec,
             tolerances,
+            trained=left not in inferring and right not in inferring,
         )
     )
 
@@ -140,7 +149,14 @@ def _localize(
         for name in needed
     }
     partings = (
-        find_parting(measurements[left], measurements[right], (left, right), run.graph, tolerances)
+        find_parting(
+            measurements[left],
+            measurements[right],
+            (left, right),
+            run.graph,
+            tolerances,
+            trained=all(name == REFERENCE or named[name].trains for name in (left, right)),
+        )
         for left, right in pairs
     )
     return [parting for parting in partings if parting is not None]

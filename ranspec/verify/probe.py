@@ -101,12 +101,21 @@ class Start:
 
 
 def main(open_session: Callable[[Start], Session]) -> None:
+    """Serve jobs with a framework's sessions on generated code."""
+
+    def measure(job: Job) -> None:
+        with imported(Path(job.folder)) as code:
+            run(job, code, open_session)
+
+    serve(measure)
+
+
+def serve(measure: Callable[[Job], None]) -> None:
     """Run the jobs of the file named on the command line; a job's error is left beside it."""
     for item in json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")):
         job = Job(**item)
         try:
-            with imported(Path(job.folder)) as code:
-                run(job, code, open_session)
+            measure(job)
         except Exception:
             error_file(Path(job.result)).write_text(traceback.format_exc(), encoding="utf-8")
 

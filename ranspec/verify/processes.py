@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ranspec.codegen.backend import Backend, Files
+from ranspec.codegen.backend import Backend, Files, Weights
 from ranspec.codegen.render import as_bytes, render_files
 from ranspec.runtime import checkpoint
 from ranspec.verify.experiment import Experiment
@@ -60,7 +60,7 @@ def write_job(
     checkpoint to start from if not the experiment's state.
     """
     code = folder / "code"
-    write_folder(code, render_files(run.loaded, backend) if files is None else files)
+    write_folder(code, built(run, backend) if files is None else files)
     if start is None:
         start = folder / "start.safetensors"
         manifest = checkpoint.Manifest(
@@ -86,13 +86,21 @@ def write_job(
     )
 
 
+def built(run: Experiment, backend: Backend) -> Files:
+    """Return what a backend writes for an experiment, with its state where it embeds weights."""
+    if not backend.embeds_weights:
+        return render_files(run.loaded, backend)
+    weights = Weights(run.state, "a verification's state")
+    return render_files(run.loaded, backend, weights=weights, dtype=run.dtype)
+
+
 def run_jobs(
     backend: Backend, jobs: Sequence[Job], folder: Path, timeout: float
 ) -> list[dict[str, Array] | BackendError]:
     """Run jobs in one process of a backend; each gives its measurements or why it has none.
 
-    The measurements include the saved checkpoint's tensors. Raises `BackendError` where the
-    process itself ends badly or takes longer than `timeout` seconds.
+    The measurements include the saved checkpoint's tensors, if any. Raises `BackendError` where
+    the process itself ends badly or takes longer than `timeout` seconds.
     """
     request = folder / f"{backend.name}_jobs.json"
     request.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
@@ -119,6 +127,8 @@ def _outcome(job: Job) -> dict[str, Array] | BackendError:
         return BackendError(_tail(error_file(result).read_text(encoding="utf-8")))
     with np.load(result) as file:
         measured = {name: file[name] for name in file.files}
+    if not Path(job.saved).exists():
+        return measured
     tensors, _ = checkpoint.load(Path(job.saved))
     return measured | tensors
 

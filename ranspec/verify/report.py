@@ -57,6 +57,8 @@ class Report:
     checks: tuple[Check, ...]
     failures: tuple[Failure, ...] = ()
     partings: tuple[Parting, ...] = ()
+    inferring: tuple[str, ...] = ()
+    """The backends that only infer: their logits in evaluation are all that is compared."""
 
     @property
     def passed(self) -> bool:
@@ -83,6 +85,7 @@ class Report:
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "backends": list(self.backends),
+            "inference_only": list(self.inferring),
             "checks": checks,
             "parted_at": [
                 {"pair": "/".join(item.pair), "direction": item.direction, "layer": item.layer}

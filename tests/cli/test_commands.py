@@ -184,7 +184,8 @@ def test_list_has_specs_with_their_figures() -> None:
 
 @installed
 def test_list_has_the_backends() -> None:
-    assert {"name": "torch", "title": "PyTorch"} in data("list", "backends")["backends"]
+    (torch,) = (entry for entry in data("list", "backends")["backends"] if entry["name"] == "torch")
+    assert (torch["title"], torch["trains"], torch["embeds_weights"]) == ("PyTorch", True, False)
 
 
 def test_schema_is_printed() -> None:

@@ -18,7 +18,7 @@ from ranspec.codegen.render import render_files
 from ranspec.compile import TAKEN_CLASS_NAMES, class_name, compile_spec
 from ranspec.ir.graph import Definition
 from ranspec.spec import load_spec, packaged_specs
-from tests.rendering import BACKENDS, ROOT, SPECS, everything, rendered, write
+from tests.rendering import ROOT, SPECS, TRAINING, everything, rendered, write
 
 TEMPORARY = re.compile(r"(t|tmp|temp|var|v)_?\d+|.*_\d+")
 
@@ -40,7 +40,7 @@ def ruff(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 def test_all_three_backends_are_installed() -> None:
     assert set(available_backends()) >= {"torch", "tensorflow", "jax"}
-    assert set(BACKENDS) >= {"torch", "tensorflow", "jax"}
+    assert set(TRAINING) >= {"torch", "tensorflow", "jax"}
 
 
 def test_ruff_finds_nothing(folders: Path) -> None:
@@ -53,7 +53,7 @@ def test_ruff_would_format_nothing(folders: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 @pytest.mark.parametrize("spec", SPECS)
 def test_models_are_short_and_stand_alone(spec: str, backend: str) -> None:
     files = rendered(spec, backend)
@@ -74,7 +74,7 @@ def imports(tree: ast.Module) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_attention_452_is_no_longer_than_attention_92(backend: str) -> None:
     deep, shallow = (
         len(rendered(spec, backend)["model.py"].splitlines())
@@ -84,7 +84,7 @@ def test_attention_452_is_no_longer_than_attention_92(backend: str) -> None:
     assert deep <= 1.1 * shallow
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 @pytest.mark.parametrize("spec", SPECS)
 def test_variables_have_names_that_a_person_would_choose(spec: str, backend: str) -> None:
     tree = ast.parse(rendered(spec, backend)["model.py"])
@@ -122,7 +122,7 @@ def test_builds_do_not_depend_on_hash_seed_folder_or_time(tmp_path: Path) -> Non
     assert digest("1", tmp_path, "UTC") == digest("77", ROOT, "Asia/Tokyo")
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_no_network_takes_a_name_that_generated_code_uses(backend: str) -> None:
     loaded = load_backend(backend)
     used = {*loaded.layers_module, *loaded.imports}
@@ -168,7 +168,7 @@ def test_a_network_named_like_a_block_is_told_apart() -> None:
     assert network.class_name == "Stem2"
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_the_longest_names_still_fit(backend: str, tmp_path: Path) -> None:
     name = "n" * 64
     text = (packaged_specs() / "attention_digits.yaml").read_text()

@@ -18,7 +18,7 @@ import pytest
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
 from ranspec.spec import load_spec, packaged_specs
-from tests.rendering import BACKENDS, SPECS, rendered
+from tests.rendering import SPECS, TRAINING, rendered
 
 FRAMEWORKS = {"torch": "torch", "tensorflow": "keras", "jax": "flax"}
 
@@ -110,7 +110,7 @@ def class_of(spec: str) -> str:
     return compiled(spec).definitions[-1].class_name
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_instances_hold_exactly_the_counted_parameters(backend: str, tmp_path: Path) -> None:
     if find_spec(FRAMEWORKS[backend]) is None:
         pytest.skip(f"{FRAMEWORKS[backend]} is not installed")

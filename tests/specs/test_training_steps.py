@@ -24,7 +24,7 @@ from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
 from ranspec.compile import compile_spec
 from ranspec.spec import LoadedSpec, load_spec, packaged_specs
-from tests.rendering import BACKENDS, SPECS, write
+from tests.rendering import SPECS, TRAINING, write
 
 FRAMEWORKS = {"torch": "torch", "tensorflow": "keras", "jax": "flax"}
 WHOLE = {"torch"}
@@ -141,7 +141,7 @@ def distinct(whole: bool) -> dict[str, str]:
     return {re.sub(r"\W", "_", spec): spec for spec in found.values()}
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_every_network_takes_a_training_step(backend: str, tmp_path: Path) -> None:
     if find_spec(FRAMEWORKS[backend]) is None:
         pytest.skip(f"{FRAMEWORKS[backend]} is not installed")

@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
-from ranspec.codegen.render import render_files
 from ranspec.runtime.data import load_dataset, statistics
 from ranspec.verify.experiment import Batches, Experiment
 from ranspec.verify.probe import Job
@@ -72,7 +71,7 @@ def _measure(
             folder / _folder(name),
             task.run,
             loaded,
-            files=task.files or render_files(task.run.loaded, loaded),
+            files=task.files,
             start=task.start,
             layers=task.layers,
         )

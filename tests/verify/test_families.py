@@ -11,7 +11,7 @@ from ranspec.verify.comparison import TOLERANCES, compare
 from ranspec.verify.conditioning import steady
 from ranspec.verify.experiment import Experiment, experiment
 from ranspec.verify.processes import BackendError
-from tests.rendering import BACKENDS
+from tests.rendering import TRAINING
 from tests.verify.laboratory import Measurement, Task, measure
 from tests.verify.networks import FAMILIES
 
@@ -39,14 +39,14 @@ def families(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Family]:
         for name, network in FAMILIES.items()
     }
     tasks = {name: Task(run) for name, (run, _) in runs.items()}
-    results = measure(dict.fromkeys(BACKENDS, tasks), tmp_path_factory.mktemp("families"))
+    results = measure(dict.fromkeys(TRAINING, tasks), tmp_path_factory.mktemp("families"))
     return {
-        name: Family(*pair, {backend: results[backend, name] for backend in BACKENDS})
+        name: Family(*pair, {backend: results[backend, name] for backend in TRAINING})
         for name, pair in runs.items()
     }
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_whole_network_is_the_reference_in_float64(
     families: Mapping[str, Family], name: str, backend: str

@@ -11,12 +11,12 @@ from ranspec.verify.comparison import TOLERANCES, compare, find_parting
 from ranspec.verify.experiment import Experiment, experiment, measure_reference
 from ranspec.verify.processes import BackendError
 from ranspec.verify.report import REFERENCE
-from tests.rendering import BACKENDS
+from tests.rendering import TRAINING
 from tests.verify.faults import FAULTS, SPECIMENS, TORCH_FAULTS, Fault, files_with
 from tests.verify.laboratory import Measurement, Task, measure
 
 HEALTHY = "healthy"
-PLANTED = [(backend, name) for backend in BACKENDS for name in FAULTS[backend]]
+PLANTED = [(backend, name) for backend in TRAINING for name in FAULTS[backend]]
 TOLERANCE = TOLERANCES["float64"]
 
 Results = Mapping[tuple[str, str], Measurement | BackendError]
@@ -24,7 +24,7 @@ Results = Mapping[tuple[str, str], Measurement | BackendError]
 
 @pytest.fixture(scope="module")
 def runs() -> Mapping[str, Experiment]:
-    return {backend: experiment(SPECIMENS[backend].load()) for backend in BACKENDS}
+    return {backend: experiment(SPECIMENS[backend].load()) for backend in TRAINING}
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +43,7 @@ def results(runs: Mapping[str, Experiment], tmp_path_factory: pytest.TempPathFac
         return {HEALTHY: Task(run, layers=True), **broken}
 
     folder = tmp_path_factory.mktemp("faults")
-    return measure({backend: tasks(backend, FAULTS[backend]) for backend in BACKENDS}, folder)
+    return measure({backend: tasks(backend, FAULTS[backend]) for backend in TRAINING}, folder)
 
 
 def measured(results: Results, backend: str, name: str) -> Measurement:
@@ -77,7 +77,7 @@ def test_fault_is_seen(
     assert failed[:1] == [FAULTS[backend][name].first]
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("backend", TRAINING)
 def test_healthy_code_passes_and_no_layer_parts(
     results: Results,
     runs: Mapping[str, Experiment],
@@ -92,7 +92,7 @@ def test_healthy_code_passes_and_no_layer_parts(
     assert parting(measurement, references[backend], run) is None
 
 
-@pytest.mark.skipif("torch" not in BACKENDS, reason="the faults are in PyTorch's code")
+@pytest.mark.skipif("torch" not in TRAINING, reason="the faults are in PyTorch's code")
 @pytest.mark.parametrize(
     ("name", "direction", "layer"),
     [

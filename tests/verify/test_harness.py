@@ -169,6 +169,6 @@ def test_rate_stays_where_rounding_does_not_grow() -> None:
 
 def test_framework_that_is_not_installed_is_told_with_the_remedy() -> None:
     backend = load_backend(BACKENDS[0])
-    absent = replace(backend, name="absent", requirements=("no_such_framework>=1",))
+    absent = replace(backend, name="absent", requirements={"no_such_framework": "none>=1"})
     with pytest.raises(NotInstalledError, match=r"no_such_framework.*'ranspec\[absent\]'"):
         require_installed(absent)

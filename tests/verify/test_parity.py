@@ -17,13 +17,13 @@ from ranspec.verify.comparison import TOLERANCES, Tolerances, compare
 from ranspec.verify.experiment import Experiment, experiment, measure_reference
 from ranspec.verify.processes import BackendError
 from ranspec.verify.report import REFERENCE
-from tests.rendering import BACKENDS
+from tests.rendering import TRAINING
 from tests.verify.laboratory import Measurement, Task, digit_batches, measure, saved_checkpoint
 from tests.verify.networks import NETWORKS
 
 DIGITS, CURVE = "one step on real images, float32", "a run on real images, float32"
 EXCHANGED = "naive learning"
-PAIRS = [*((name, REFERENCE) for name in BACKENDS), *combinations(BACKENDS, 2)]
+PAIRS = [*((name, REFERENCE) for name in TRAINING), *combinations(TRAINING, 2)]
 
 Results = Mapping[tuple[str, str], Measurement | BackendError]
 
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def results(runs: Mapping[str, Experiment], folder: Path) -> Results:
     tasks = {name: Task(run) for name, run in runs.items()}
     reference = {(REFERENCE, name): measure_reference(run) for name, run in runs.items()}
-    return {**reference, **measure(dict.fromkeys(BACKENDS, tasks), folder)}
+    return {**reference, **measure(dict.fromkeys(TRAINING, tasks), folder)}
 
 
 def initial_state(run: Experiment) -> dict[str, NDArray[np.floating]]:
@@ -100,18 +100,18 @@ def exchanged(runs: Mapping[str, Experiment], results: Results, folder: Path) ->
     del results
     run = continuing(runs[EXCHANGED])
     tasks = {
-        source: Task(run, start=saved_checkpoint(folder, source, EXCHANGED)) for source in BACKENDS
+        source: Task(run, start=saved_checkpoint(folder, source, EXCHANGED)) for source in TRAINING
     }
     second = folder / "exchanged"
     second.mkdir()
-    return measure(dict.fromkeys(BACKENDS, tasks), second)
+    return measure(dict.fromkeys(TRAINING, tasks), second)
 
 
 def continuing(run: Experiment) -> Experiment:
     return replace(run, first_step=run.steps, steps=3)
 
 
-@pytest.mark.parametrize(("source", "target"), list(permutations(BACKENDS, 2)))
+@pytest.mark.parametrize(("source", "target"), list(permutations(TRAINING, 2)))
 def test_any_backend_resumes_the_checkpoint_of_any_other(
     exchanged: Results,
     runs: Mapping[str, Experiment],
