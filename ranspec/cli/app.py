@@ -142,7 +142,13 @@ app.command(
         "ranspec show attention92_cifar --set attention.learning=naive --format json",
     )
 )(show)
-app.command(epilog=examples("ranspec check my_network.yaml", "ranspec check specs/*.yaml"))(check)
+app.command(
+    epilog=examples(
+        "ranspec check my_network.yaml",
+        "ranspec check specs/*.yaml --strict",
+        "ranspec check - --format json < my_network.yaml",
+    )
+)(check)
 app.command("list", epilog=examples("ranspec list", "ranspec list backends"))(list_names)
 app.command(epilog=examples("ranspec schema > schema.json"))(schema)
 app.command(

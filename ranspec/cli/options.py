@@ -44,7 +44,7 @@ def parse_input(text: str) -> tuple[int, int]:
     return sizes[0], sizes[-1]
 
 
-_SPEC_HELP = "Path of a spec, or the name of one that `ranspec list` shows."
+_SPEC_HELP = "Path of a spec, the name of one that `ranspec list` shows, or - for stdin."
 
 SpecArgument = Annotated[
     str,

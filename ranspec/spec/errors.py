@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 MAX_SHOWN = 40
 MAX_WIDTH = 100
@@ -96,15 +97,26 @@ class Problem:
         return Origin(self.file, self.line, self.column, self.excerpt)
 
     def __str__(self) -> str:
-        key = f" {self.key}:" if self.key else ""
-        return f"{self.origin}:{key} {self.message}"
+        return f"{self.origin}: {self._text}"
 
-    def report(self, *, color: bool = False) -> str:
+    @property
+    def _text(self) -> str:
+        return f"{self.key}: {self.message}" if self.key else self.message
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the problem as data for JSON; line and column are null where there is no file."""
+        return {
+            "file": self.file,
+            "line": self.line or None,
+            "column": self.column or None,
+            "key": self.key,
+            "message": self.message,
+        }
+
+    def report(self, *, label: str = "", color: bool = False) -> str:
         """Return the problem and, below it, the line that was written with a caret."""
         bold, red, plain = ("\x1b[1m", "\x1b[1;31m", "\x1b[0m") if color else ("", "", "")
-        text = str(self)
-        head = len(str(self.origin)) + 1
-        shown = f"{bold}{text[:head]}{plain}{text[head:]}"
+        shown = f"{bold}{self.origin}:{plain} {label}{self._text}"
         if self.excerpt is None:
             return shown
         margin = f"{self.line:>5} | " if self.line else "  "

@@ -228,6 +228,16 @@ class EarlyStopping(Model):
     )
 
 
+CLASSES_OF_DATA = {
+    "cifar10": 10,
+    "cifar100": 100,
+    "digits": 10,
+    "imagenet": 1000,
+    "tiny_imagenet": 200,
+}
+"""How many classes the images of each name have."""
+
+
 class Training(Model):
     """The recipe."""
 

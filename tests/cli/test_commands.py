@@ -174,7 +174,48 @@ def test_check_tells_every_mistake_and_goes_on(broken: Path) -> None:
         ["ok", "attention56_cifar"],
         ["ok", "attention92_cifar"],
     ]
-    assert f"{broken}:2:1: clases: unknown key" in result.stderr
+    lines = result.stderr.splitlines()
+    index = lines.index(f"{broken}:2:1: clases: unknown key; did you mean classes?")
+    assert lines[index + 1 : index + 3] == ["    2 | clases: 10", "      | ^"]
+
+
+def test_check_warns_and_is_strict_if_asked_to(broken: Path) -> None:
+    command = ("check", "attention56_cifar", "--set", "classes=12")
+    assert ranspec(*command).exit_code == 0
+    assert ranspec(*command, "--strict").exit_code == 1
+    assert ranspec("check", "attention56_cifar", "--strict").exit_code == 0
+    assert ranspec(*command, broken, "--strict").exit_code == 2
+    assert ranspec(*command).stderr.splitlines() == [
+        "--set classes=12: warning: classes: cifar10 has 10 classes, the network 12",
+        "  --set classes=12",
+        "                ^",
+    ]
+
+
+def test_check_is_data_if_asked_to(broken: Path) -> None:
+    result = ranspec("check", broken, "attention56_cifar", "--format", "json")
+    assert result.exit_code == 2
+    assert result.stderr == ""
+    first, second = json.loads(result.stdout)["specs"]
+    assert {problem["key"] for problem in first["problems"]} >= {"clases", "input", "train"}
+    assert first["problems"][-1] == {
+        "file": str(broken),
+        "line": 2,
+        "column": 1,
+        "key": "clases",
+        "message": "unknown key; did you mean classes?",
+    }
+    assert (second["valid"], second["warnings"]) == (True, [])
+
+
+@pytest.mark.parametrize("command", ["check", "show", "count"])
+def test_a_spec_is_read_from_standard_input(command: str) -> None:
+    text = "extends: attention56_cifar\nname: piped\n"
+    result = CliRunner().invoke(app, [command, "-"], input=text)
+    assert result.exit_code == 0, result.output
+    wrong = CliRunner().invoke(app, [command, "-"], input="extends: attention56_cifar\nx: 1\n")
+    assert wrong.exit_code == 2
+    assert "<stdin>:2:1: x: unknown key" in wrong.stderr
 
 
 def test_list_has_specs_with_their_figures() -> None:
