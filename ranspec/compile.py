@@ -13,16 +13,6 @@ from ranspec.ir.verifier import verify_graph
 from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
 from ranspec.spec.families import STAGE_PARTS
 
-_TAKEN = """
-    Adam Annotated Any Array BEST BatchNorm Block CHANNELS CHECKPOINT CLASSES Callable
-    CheckpointError CompiledStep Conv2D Conv2dPadded Count DATA DataError Dataset DeviceData
-    Draws F Fraction GroupedConv HEIGHT Literal MEASURES Manifest MetricsLog NETWORK
-    NORMALIZATION NamedTuple Path Positive Progress RMSProp Rate SGD Sequence Settings
-    SpatialAffine Tensor WIDTH
-"""
-TAKEN_CLASS_NAMES = frozenset(_TAKEN.split())
-"""Names that generated code uses already; a test collects them."""
-
 _DIVISORS = frozenset({"groups", "reduction", "reductions"})
 """Settings that a stage's channels are divided by: where they are defaults, channels are wrong."""
 
@@ -80,7 +70,7 @@ def network_settings(spec: Spec) -> NetworkSettings:
 def class_name(name: str) -> str:
     """Turn a spec's name into a class name: `attention92_cifar` into `Attention92Cifar`."""
     camel = "".join(word.capitalize() for word in name.split("_"))
-    taken = camel in TAKEN_CLASS_NAMES or keyword.iskeyword(camel) or hasattr(builtins, camel)
+    taken = keyword.iskeyword(camel) or hasattr(builtins, camel)
     return f"{camel}Network" if taken else camel
 
 

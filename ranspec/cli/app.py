@@ -20,6 +20,7 @@ from ranspec.cli.schema import schema
 from ranspec.cli.show import show
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
+from ranspec.errors import RanspecError
 
 if TYPE_CHECKING:
     from ranspec.spec import SpecError
@@ -54,20 +55,14 @@ def explain(error: Exception) -> str | None:
     """Return what to tell the user of an error that is theirs to mend; none for all others."""
     if isinstance(error, OSError):
         return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
-    kinds = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
-    if "ranspec.spec.errors.SpecError" in kinds:
+    kind = f"{type(error).__module__}.{type(error).__qualname__}"
+    if kind == "ranspec.spec.errors.SpecError":
         return cast("SpecError", error).report(color=styled(sys.stderr))
-    return f"error: {error}" if kinds & _EXPLAINED else None
+    return f"error: {error}" if isinstance(error, RanspecError) or kind in _OF_RUNS else None
 
 
-_EXPLAINED = {
-    "ranspec.codegen.backend.NotInstalledError",
-    "ranspec.codegen.backend.UnknownBackendError",
-    "ranspec.codegen.backend.UnsupportedError",
-    "ranspec.codegen.build.BuildFolderError",
-    "ranspec.runtime.checkpoint.CheckpointError",
-}
-"""By name, so that none of these modules is imported only to tell whether it raised."""
+_OF_RUNS = {"ranspec.runtime.checkpoint.CheckpointError", "ranspec.runtime.data.DataError"}
+"""Errors of modules that stand alone: by name, so that none is imported only to be told apart."""
 
 app = typer.Typer(
     name="ranspec",

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
 from ranspec.codegen.code import Call, Code
+from ranspec.errors import RanspecError
 from ranspec.ir.operation import Operation
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ class Function:
     write: Callable[..., Code]
 
 
-class UnsupportedError(ValueError):
+class UnsupportedError(RanspecError, ValueError):
     """A backend cannot write an operation as asked; the message says why."""
 
 
@@ -137,7 +138,7 @@ class CodeBackend(Backend):
         return write_program(self, request)
 
 
-class UnknownBackendError(ValueError):
+class UnknownBackendError(RanspecError, ValueError):
     """No installed backend has that name."""
 
 
@@ -173,7 +174,7 @@ def require_training(backend: Backend) -> None:
         raise UnsupportedError(f"{backend.title} only infers; train with another backend")
 
 
-class NotInstalledError(Exception):
+class NotInstalledError(RanspecError):
     """A framework is not installed; the message says how to install it."""
 
 

@@ -9,12 +9,13 @@ from pathlib import Path
 
 from ranspec.codegen.backend import Files, load_backend
 from ranspec.codegen.render import MANIFEST, as_bytes, file_hash, render_files
+from ranspec.errors import RanspecError
 from ranspec.spec import LoadedSpec
 
 _FILE_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 
 
-class BuildFolderError(Exception):
+class BuildFolderError(RanspecError):
     """The output folder is not in the state that was asked for; the message says what to do."""
 
 

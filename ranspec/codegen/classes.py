@@ -26,9 +26,10 @@ from ranspec.codegen.code import (
     named,
     rewrite,
 )
+from ranspec.codegen.names import bound_names, check_names, class_names
 from ranspec.codegen.statements import arrange, name_variables
 from ranspec.ir.decomposition import decomposed
-from ranspec.ir.dimension import arguments_of
+from ranspec.ir.dimension import Named, arguments_of
 from ranspec.ir.graph import Definition, Graph
 from ranspec.ir.operations.elementwise import sizes
 from ranspec.ir.trace import Instance, OperationNode
@@ -65,10 +66,11 @@ class ClassText:
 def write_classes(graph: Graph, backend: CodeBackend) -> list[ClassText]:
     """Write every class of a network, children first, the network itself last."""
     graph = decomposed(graph, backend.operations)
+    names = class_names(graph, backend)
     constructors: dict[Definition, tuple[str, ...]] = {}
     classes = []
     for defined in graph.definitions:
-        writer = _ClassWriter(graph, backend, defined, constructors)
+        writer = _ClassWriter(graph, backend, defined, names, constructors)
         classes.append(writer.write())
         constructors[defined] = writer.arguments
     return classes
@@ -115,11 +117,13 @@ class _ClassWriter:
         graph: Graph,
         backend: CodeBackend,
         defined: Definition,
+        names: Mapping[Definition, str],
         constructors: Mapping[Definition, tuple[str, ...]],
     ) -> None:
         self._graph = graph
         self._backend = backend
         self._definition = defined
+        self._names = names
         self._constructors = constructors
         self._members = dict(self._construct_members())
         self._results = dict(self._expressions())
@@ -134,9 +138,16 @@ class _ClassWriter:
     def write(self) -> ClassText:
         trace = self._definition.trace
         is_network = trace is self._graph.root
+        numbers = (*self.arguments, *(number.name for number in self._named_numbers()))
+        check_names(
+            self._definition.class_name,
+            self._backend,
+            numbers=numbers,
+            inputs=trace.inputs,
+        )
         results = {value: rewrite(piece, _as_attribute) for value, piece in self._results.items()}
         statements = arrange(trace, results)
-        names = name_variables(trace, statements)
+        names = name_variables(trace, statements, taken=bound_names(self._backend))
         lines: list[str] = []
         for statement in statements[:-1]:
             prefix = f"{names[statement.value]} = "
@@ -148,7 +159,7 @@ class _ClassWriter:
             name: f" = {value}" if is_network else "" for name, value in trace.arguments.items()
         }
         return ClassText(
-            name=self._definition.class_name,
+            name=self._names[self._definition],
             docstring=docstring(trace.description, INDENT - 4),
             signature="".join(f", {name}: int{defaults[name]}" for name in self.arguments),
             assignments=tuple(self._assignments()),
@@ -181,7 +192,7 @@ class _ClassWriter:
             for name in self._constructors[child]
         ]
         positional = tuple(number for _, number in numbers[:2])
-        construction = Call(Name(child.class_name), positional, tuple(numbers[2:]))
+        construction = Call(Name(self._names[child]), positional, tuple(numbers[2:]))
         return self._backend.construct(construction)
 
     def _expressions(self) -> Iterator[tuple[int, Code]]:
@@ -201,14 +212,19 @@ class _ClassWriter:
 
     def _assignments(self) -> Iterator[str]:
         space = " " * INDENT
-        built = [part for member in self._members.values() for part in expressions(member)]
-        used = [part for result in self._results.values() for part in expressions(result)]
-        for number in dict.fromkeys(number for part in (*built, *used) for number in named(part)):
+        for number in self._named_numbers():
             yield space + definition(number)
+        used = [part for result in self._results.values() for part in expressions(result)]
         for name in dict.fromkeys(name for part in used for name in attributes(part)):
             yield f"{space}self.{name} = {name}"
         for name, member in self._members.items():
             yield from lay_out(f"self.{name} = ", member, str, INDENT)
+
+    def _named_numbers(self) -> dict[Named, None]:
+        """Return the named numbers that the class needs, each after those it follows from."""
+        pieces = (*self._members.values(), *self._results.values())
+        parts = (part for piece in pieces for part in expressions(piece))
+        return dict.fromkeys(number for part in parts for number in named(part))
 
 
 def _as_attribute(piece: Code) -> Code | None:

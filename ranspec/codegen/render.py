@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from ranspec import __version__
 from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError, Weights
 from ranspec.codegen.code import LINE_LENGTH
+from ranspec.codegen.names import network_class
 from ranspec.codegen.training import training_context
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, unique_traces
@@ -64,9 +65,7 @@ def render_files(
         "spec": loaded.spec,
         "spec_name": loaded.spec.name,
         "backend": backend,
-        "training": training_context(
-            loaded.spec, model_class=graph.definition_of[graph.root].class_name
-        ),
+        "training": training_context(loaded.spec, model_class=network_class(graph, backend)),
         "weights": weights,
         "parameters": _trainable(graph),
         "macs": sum(layer.operation.macs(layer.output) for layer in graph.layers),

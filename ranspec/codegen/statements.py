@@ -7,7 +7,7 @@ Cheap operations are nested into the expression that uses them, as people write
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from ranspec.codegen.code import Call, Code, Infix, Variable, render, rewrite, walk
@@ -34,8 +34,10 @@ def arrange(trace: Trace, expression_of: Mapping[int, Code]) -> list[Statement]:
     return _Arranger(trace, expression_of).run()
 
 
-def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, str]:
-    """Choose a variable for every value that statements use, as a person would.
+def name_variables(
+    trace: Trace, statements: Sequence[Statement], *, taken: Collection[str] = ()
+) -> dict[int, str]:
+    """Choose a variable for every value that statements use, as a person would; none of `taken`.
 
     A value takes over the variable of an operand that is not used again, unless the block's author
     names one; else `y`.
@@ -58,7 +60,7 @@ def name_variables(trace: Trace, statements: Sequence[Statement]) -> dict[int, s
             "y",
             _fallback(makers[statement.value]),
         ]
-        free = (name for name in wanted if name not in live)
+        free = (name for name in wanted if name not in live and name not in taken)
         names[statement.value] = next(free, f"{wanted[-1]}_{position}")
     return names
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
-from collections.abc import Callable, Hashable, Mapping, Sequence
+import itertools
+import keyword
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, overload
+from typing import Any, NoReturn, get_args, get_type_hints, overload
 
+from ranspec.errors import RanspecError
 from ranspec.ir import operations as ops
 from ranspec.ir.dimension import (
     Argument,
@@ -43,7 +47,11 @@ class Value:
         return self.shape[-1]
 
 
-class BuildError(ValueError):
+USED_NAMES = frozenset({"int", "range", "self", "super"})
+"""Names that every generated class uses; no number and no value can be called so."""
+
+
+class BuildError(RanspecError, ValueError):
     """A network that cannot be built: `path` is the block at fault, `key` the setting."""
 
     def __init__(self, message: str, path: str, key: str | None) -> None:
@@ -52,25 +60,48 @@ class BuildError(ValueError):
         self.key = key
 
 
+class BlockError(RanspecError, TypeError):
+    """A block that is not written, or not called, as blocks must be; the message names it."""
+
+
 @dataclass(frozen=True)
 class Block:
     """A function that builds a part of a network, to be run under a `Builder`.
 
-    Keyword arguments annotated `Dimension` are numbers that may differ between the instances of
-    one generated class; all others decide its structure.
+    Keyword arguments of type `Dimension` are numbers that may differ between the instances of one
+    generated class; all others decide its structure.
     """
 
     function: Callable[..., Value]
     inputs: tuple[str, ...]
     numeric: tuple[str, ...]
+    structural: tuple[str, ...]
+    defaults: Mapping[str, Any]
 
     def __call__(self, **arguments: Any) -> BlockCall:
-        numbers = {name: dimension(arguments.pop(name)) for name in self.numeric}
-        return BlockCall(self, numbers, arguments)
+        """Give the block its arguments; raise `BlockError` where one is missing or unknown."""
+        given = {**self.defaults, **arguments}
+        names = (*self.numeric, *self.structural)
+        for name in given:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=1)
+                hint = f"did you mean {near[0]}?" if near else f"it takes {', '.join(names)}"
+                raise BlockError(f"block {self.name} has no argument {name}; {hint}")
+        if missing := [name for name in names if name not in given]:
+            raise BlockError(f"block {self.name} is called without {', '.join(missing)}")
+        for name in self.numeric:
+            if not isinstance(given[name], int | Dimension):
+                raise BlockError(f"block {self.name}: {name} is {given[name]!r}, not a number")
+        numbers = {name: dimension(given[name]) for name in self.numeric}
+        return BlockCall(self, numbers, {name: given[name] for name in self.structural})
+
+    @property
+    def name(self) -> str:
+        return self.function.__name__
 
     @property
     def class_name(self) -> str:
-        return "".join(word.capitalize() for word in self.function.__name__.split("_"))
+        return "".join(word.capitalize() for word in self.name.split("_"))
 
     @property
     def description(self) -> str:
@@ -87,11 +118,38 @@ class BlockCall:
 
 
 def block(function: Callable[..., Value]) -> Block:
-    """Make a block of `function(builder, *values, *, numbers and structure)`."""
+    """Make a block of `function(builder, *values, *, numbers and structure)`.
+
+    Raises `BlockError` where its arguments cannot be those of a generated class.
+    """
     signature = inspect.signature(function).parameters.values()
-    positional = [p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD]
-    numeric = [p.name for p in signature if p.annotation == "Dimension"]
-    return Block(function, tuple(positional[1:]), tuple(numeric))
+    try:
+        types = get_type_hints(function)
+    except NameError as error:
+        raise BlockError(f"block {function.__name__}: {error}") from error
+    inputs = [p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
+    keywords = [p for p in signature if p.kind is p.KEYWORD_ONLY]
+    numeric = [
+        p.name for p in keywords if Dimension in (hint := types.get(p.name), *get_args(hint))
+    ]
+    found = Block(
+        function,
+        tuple(inputs),
+        tuple(numeric),
+        tuple(p.name for p in keywords if p.name not in numeric),
+        {p.name: p.default for p in keywords if p.default is not p.empty},
+    )
+    for name in (*inputs, *numeric):
+        _check_name(found, name, USED_NAMES)
+    return found
+
+
+def _check_name(owner: Block, name: str, taken: Collection[str] = ()) -> None:
+    """Raise `BlockError` where a name could not stand in generated code."""
+    if not name.isidentifier() or keyword.iskeyword(name) or name.startswith("_"):
+        raise BlockError(f"block {owner.name}: {name!r} cannot be a name in Python code")
+    if name in taken:
+        raise BlockError(f"block {owner.name}: the name {name!r} is taken; choose another")
 
 
 @dataclass(frozen=True)
@@ -121,7 +179,11 @@ class Tracer:
             tuple(numbers.items()),
             tuple(inputs),
         )
-        if key not in self._traces:
+        try:
+            known = key in self._traces
+        except TypeError as error:
+            raise BlockError(f"block {call.block.name}: {error}; arguments are compared") from error
+        if not known:
             self._traces[key] = Builder(self, call.block, numbers, inputs).run(call.structure)
         return self._traces[key]
 
@@ -139,8 +201,9 @@ class Builder:
         self._arguments: dict[str, int] = {}
         self._replacements: dict[str, Expression] = {}
         self._nodes: list[Node] = []
-        self._sizes: list[Sizes] = []
-        self._names: dict[str, int] = {}
+        self._values: list[Value] = []
+        self._members: set[str] = set()
+        self._lets: dict[str, Expression] = {}
         self._inputs = [
             self._value(tuple(self._argument(*named) for named in _named_sizes(position, *pair)))
             for position, pair in enumerate(zip(block.inputs, inputs, strict=True))
@@ -151,14 +214,19 @@ class Builder:
     def run(self, structure: Mapping[str, Any]) -> Trace:
         """Run the block's function and return what it recorded."""
         output = self._block.function(self, *self._inputs, **self._numbers, **structure)
+        if not isinstance(output, Value):
+            raise BlockError(f"block {self._block.name} returns {output!r}, not a value")
+        (index,) = self._indices([output])
+        for name in sorted(self._members & {*self._arguments, *self._lets}):
+            raise self._taken(name)
         return Trace(
             class_name=self._class_name,
             description=self._description,
             arguments=self._arguments,
             inputs=self._block.inputs,
             nodes=tuple(self._resolved(node) for node in self._nodes),
-            sizes=tuple(self._sizes),
-            output=output.index,
+            sizes=tuple(tuple(size.value for size in value.shape) for value in self._values),
+            output=index,
             output_shape=tuple(self._resolved_dimension(size) for size in output.shape),
         )
 
@@ -181,6 +249,9 @@ class Builder:
 
     def let(self, name: str, number: Dimension) -> Dimension:
         """Name a derived number, such as the width of a bottleneck."""
+        _check_name(self._block, name, {*USED_NAMES, *self._arguments, *self._block.inputs})
+        if self._lets.setdefault(name, number.expression) != number.expression:
+            raise BlockError(f"block {self._block.name} calls two numbers {name!r}")
         return Dimension(number.value, Named(name, number.expression))
 
     def divide(self, number: Dimension, divisor: int, key: str) -> Dimension:
@@ -195,11 +266,14 @@ class Builder:
 
     def variant(self, class_name: str, description: str | None = None) -> None:
         """Name the class of the structure being traced, where one block gives several."""
+        _check_name(self._block, class_name)
         self._class_name = class_name
         self._description = description or self._description
 
     def variable(self, name: str, value: Value) -> Value:
         """Say which variable keeps a value, where that does not follow from the code."""
+        _check_name(self._block, name, USED_NAMES)
+        self._indices([value])
         for position, node in enumerate(self._nodes):
             if node.output == value.index:
                 self._nodes[position] = replace(node, variable=name)
@@ -348,19 +422,23 @@ class Builder:
 
     def add_node(self, operation: Operation, *inputs: Value, name: str | None = None) -> Value:
         """Add an operation; those that own no parameters need no name."""
+        indices = self._indices(inputs)
         unique = self._unique(name or operation.label, numbered=name is None)
         try:
             shape = operation.infer(*(value.shape for value in inputs))
         except ShapeError as error:
             raise BuildError(str(error), unique, error.key) from error
         result = self._value(shape)
-        indices = tuple(value.index for value in inputs)
         self._nodes.append(OperationNode(unique, operation, indices, result.index))
         return result
 
     # --- internals ---
 
     def _trace(self, path: str, call: BlockCall, inputs: Sequence[Shape]) -> tuple[Shape, Instance]:
+        names = call.block.inputs
+        if len(inputs) != len(names):
+            takes = f"takes {', '.join(names) or 'no values'}"
+            raise BlockError(f"block {call.block.name} {takes}; it is given {len(inputs)} values")
         concrete = [tuple(size.value for size in shape) for shape in inputs]
         try:
             trace = self._tracer.trace(call, concrete)
@@ -384,9 +462,9 @@ class Builder:
     def _add_instances(
         self, name: str, instances: tuple[Instance, ...], inputs: Sequence[Value], shape: Shape
     ) -> Value:
+        indices = self._indices(inputs)
         unique = self._unique(name, numbered=False)
         result = self._value(shape)
-        indices = tuple(value.index for value in inputs)
         self._nodes.append(BlockNode(unique, instances, indices, result.index))
         return result
 
@@ -398,20 +476,35 @@ class Builder:
         return surplus // 2, surplus - surplus // 2
 
     def _value(self, shape: Shape) -> Value:
-        self._sizes.append(tuple(size.value for size in shape))
-        return Value(len(self._sizes) - 1, shape)
+        self._values.append(Value(len(self._values), shape))
+        return self._values[-1]
+
+    def _indices(self, values: Sequence[Value]) -> tuple[int, ...]:
+        """Return the numbers of values; raise `BlockError` unless this block made them."""
+        for value in values:
+            if not isinstance(value, Value):
+                raise BlockError(f"block {self._block.name} uses {value!r} as a value")
+            if value.index >= len(self._values) or self._values[value.index] is not value:
+                raise BlockError(f"block {self._block.name} uses a value of another block")
+        return tuple(value.index for value in values)
 
     def _argument(self, name: str, value: int) -> Dimension:
         self._arguments[name] = value
         return Dimension(value, Argument(name))
 
     def _unique(self, name: str, *, numbered: bool) -> str:
-        self._names[name] = count = self._names.get(name, 0) + 1
+        _check_name(self._block, name)
         if numbered:
-            return f"{name}{count}"
-        if count > 1:
-            raise ValueError(f"{self._block.function.__name__} uses the name {name!r} twice")
+            free = (f"{name}{count}" for count in itertools.count(1))
+            name = next(unused for unused in free if unused not in self._members)
+        elif name in self._members:
+            raise self._taken(name)
+        self._members.add(name)
         return name
+
+    def _taken(self, name: str) -> BuildError:
+        message = f"the name {name!r} is used twice in {self._block.name}; choose another"
+        return BuildError(message, name, None)
 
     def _unify(self, first: Expression, second: Expression) -> None:
         """Replace one side by the other: an input's size first, else a declared number."""

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ranspec.errors import RanspecError
+
 MAX_SHOWN = 40
 MAX_WIDTH = 100
 """Columns of a terminal that a shown line may take."""
@@ -125,7 +127,7 @@ class Problem:
         return f"{shown}\n{margin}{line}\n{below}{caret[:-1]}{red}^{plain}"
 
 
-class SpecError(Exception):
+class SpecError(RanspecError):
     """A spec that cannot be used, with all that was found wrong with it."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import Backend, Files, Weights
+from ranspec.codegen.names import network_class
 from ranspec.codegen.render import as_bytes, render_files
+from ranspec.errors import RanspecError
 from ranspec.runtime import checkpoint
 from ranspec.verify.experiment import Experiment
 from ranspec.verify.probe import Job, error_file
@@ -34,7 +36,7 @@ THREAD_SETTINGS = (
 )
 
 
-class BackendError(Exception):
+class BackendError(RanspecError):
     """A backend did not run; the message is the end of what it said."""
 
 
@@ -74,7 +76,7 @@ def write_job(
     np.savez(batches, images=run.batches.images, labels=run.batches.labels)
     return Job(
         folder=str(code),
-        model_class=run.graph.definition_of[run.graph.root].class_name,
+        model_class=network_class(run.graph, backend),
         checkpoint=str(start),
         batches=str(batches),
         result=str(folder / "result.npz"),

@@ -173,6 +173,17 @@ def test_stages_cannot_take_the_names_of_what_frameworks_use(backend: str, name:
         rendered(spec_text(stage=name), backend)
 
 
+@pytest.mark.usefixtures("here")
+def test_a_stage_named_as_a_number_of_the_network_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"a\.yaml:8:3.*stages\.classes.*choose another"):
+        rendered(spec_text(stage="classes"), BACKENDS[0])
+
+
+@pytest.mark.usefixtures("here")
+def test_a_name_of_one_framework_is_free_in_the_others() -> None:
+    assert "self.layers = " in rendered(spec_text(stage="layers"), "torch")["model.py"]
+
+
 ATTRIBUTES = """
 import os
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -125,16 +125,6 @@ def test_what_cannot_be_built_is_told_with_its_place_and_setting() -> None:
     assert caught.value.key == "reduction"
 
 
-def test_a_name_is_used_once() -> None:
-    @block
-    def twice(b: Builder, x: Value) -> Value:
-        """Twice."""
-        return b.convolution("conv", b.convolution("conv", x, 4, kernel=1), 4, kernel=1)
-
-    with pytest.raises(ValueError, match="twice uses the name 'conv' twice"):
-        traced(twice())
-
-
 def test_a_sound_graph_passes() -> None:
     verify_graph(traced(plain(8), plain(), plain(16, 2)))
 
