@@ -151,8 +151,7 @@ MODEL = '''class Mirror(Model):
 BACKEND = """
 from dataclasses import replace
 
-from ranspec.codegen.backend import Function
-from ranspec.codegen.code import call
+from ranspec.codegen.quotation import function
 from ranspec.ir import operations as ops
 from ranspec_torch import BACKEND as TORCH
 
@@ -161,7 +160,7 @@ BACKEND = replace(
     name="toy",
     title="Toy",
     package="ranspec_toy",
-    operations={**TORCH.operations, ops.Negate: Function(lambda op, x: call("torch.neg", x))},
+    operations={**TORCH.operations, ops.Negate: function("torch.neg(x)")},
 )
 """
 SPEC = """

@@ -5,69 +5,49 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ranspec.codegen.backend import CodeBackend, Function, Member
-from ranspec.codegen.code import (
-    OMIT,
-    Attribute,
-    Call,
-    Code,
-    Infix,
-    Items,
-    Literal,
-    Name,
-    call,
-    scalar,
-    unless,
-)
+from ranspec.codegen.code import Call, Code, Literal, Name
+from ranspec.codegen.quotation import COMMON, function, member, quote
 from ranspec.ir import operations as ops
 from ranspec.ir.operation import Padding
 from ranspec_tensorflow.reserved import RESERVED
 
-AXES_OF_POSITIONS = (1, 2)
+CONVOLUTION = quote(
+    "Conv2D(op.channels, kernel_size=kernel, strides=op.stride, padding=padding,"
+    " groups=op.groups, use_bias=op.bias)",
+    strides=1,
+    padding=0,
+    groups=1,
+    use_bias=True,
+)
+POOL = quote("pool(x, op.kernel, strides=op.stride, padding=padding)")
+POOL_CEIL = quote("pool(x, op.kernel, strides=op.stride)")
+NEAREST = quote("resize_nearest(x, y.shape[1:3])")
+BILINEAR = quote("resize_bilinear(x, y.shape[1:3], align_corners=op.align_corners)")
 
 
 def convolution(op: ops.Convolution) -> Code:
-    return call(
-        "Conv2D",
-        op.channels,
-        kernel_size=op.kernel[0] if op.kernel[0] == op.kernel[1] else op.kernel,
-        strides=unless(op.stride, 1),
-        padding=_padding(op.padding),
-        groups=unless(op.groups, 1),
-        use_bias=unless(op.bias, True),
-    )
-
-
-def linear(op: ops.Linear) -> Code:
-    return call("keras.layers.Dense", op.features, use_bias=unless(op.bias, True))
-
-
-def batch_norm(op: ops.BatchNorm) -> Code:
-    momentum = OMIT if op.momentum == 0.1 else op.momentum
-    epsilon = OMIT if op.epsilon == 1e-5 else op.epsilon
-    return call("BatchNorm", momentum=momentum, epsilon=epsilon)
+    kernel = op.kernel[0] if op.kernel[0] == op.kernel[1] else op.kernel
+    return CONVOLUTION(op, kernel=kernel, padding=_padding(op.padding))
 
 
 def max_pool(op: ops.MaxPool, x: Code) -> Code:
-    if isinstance(op.padding, int):
-        return call("max_pool_padded", x, op.kernel, strides=op.stride, padding=op.padding)
-    if op.padding == "ceil":
-        return call("max_pool_ceil", x, op.kernel, strides=op.stride)
-    return call("tf.nn.max_pool2d", x, op.kernel, strides=op.stride, padding=op.padding.upper())
+    return _pool(op, x, "tf.nn.max_pool2d", "max_pool")
 
 
 def average_pool(op: ops.AveragePool, x: Code) -> Code:
+    return _pool(op, x, "tf.nn.avg_pool2d", "average_pool")
+
+
+def _pool(op: ops.MaxPool | ops.AveragePool, x: Code, pool: str, own: str) -> Code:
     if isinstance(op.padding, int):
-        return call("average_pool_padded", x, op.kernel, strides=op.stride, padding=op.padding)
+        return POOL(op, x, pool=Name(f"{own}_padded"), padding=op.padding)
     if op.padding == "ceil":
-        return call("average_pool_ceil", x, op.kernel, strides=op.stride)
-    return call("tf.nn.avg_pool2d", x, op.kernel, strides=op.stride, padding=op.padding.upper())
+        return POOL_CEIL(op, x, pool=Name(f"{own}_ceil"))
+    return POOL(op, x, pool=Name(pool), padding=op.padding.upper())
 
 
 def resize(op: ops.Resize, x: Code, like: Code) -> Code:
-    size = Attribute(like, "shape[1:3]")
-    if op.interpolation == "nearest":
-        return call("resize_nearest", x, size)
-    return call("resize_bilinear", x, size, align_corners=op.align_corners)
+    return (NEAREST if op.interpolation == "nearest" else BILINEAR)(op, x, like)
 
 
 def sequence(blocks: Sequence[Code]) -> Code:
@@ -75,9 +55,9 @@ def sequence(blocks: Sequence[Code]) -> Code:
 
 
 def _padding(padding: Padding) -> Literal:
-    rows, columns = padding
-    if rows[0] == rows[1] and columns[0] == columns[1]:
-        return unless(rows[0] if rows == columns else (rows[0], columns[0]), 0)
+    (top, bottom), (left, right) = padding
+    if (top, left) == (bottom, right):
+        return top if top == left else (top, left)
     return Name(repr(padding))
 
 
@@ -86,61 +66,27 @@ BACKEND = CodeBackend(
     title="TensorFlow",
     package="ranspec_tensorflow",
     operations={
-        ops.Add: Function(lambda op, x, y: Infix("+", x, y)),
-        ops.AddScalar: Function(lambda op, x: Infix("+", scalar(op.value), x)),
+        **COMMON,
         ops.AveragePool: Function(average_pool),
-        ops.BatchNorm: Member(batch_norm),
-        ops.ChannelNormalize: Function(
-            lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
+        ops.BatchNorm: member(
+            "BatchNorm(momentum=op.momentum, epsilon=op.epsilon)", momentum=0.1, epsilon=1e-5
         ),
-        ops.ChannelStandardize: Function(
-            lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
-        ),
-        ops.Concatenate: Function(lambda op, *xs: call("tf.concat", Items(xs), axis=-1)),
+        ops.Concatenate: function("tf.concat([*xs], axis=-1)"),
         ops.Convolution: Member(convolution),
-        ops.Dropout: Member(lambda op: call("keras.layers.Dropout", op.rate)),
-        ops.Flatten: Function(lambda op, x: call("flatten_channels_first", x)),
-        ops.GlobalAveragePool: Function(
-            lambda op, x: call("tf.reduce_mean", x, axis=AXES_OF_POSITIONS)
-        ),
-        ops.Linear: Member(linear),
+        ops.Dropout: member("keras.layers.Dropout(op.rate)"),
+        ops.Flatten: function("flatten_channels_first(x)"),
+        ops.GlobalAveragePool: function("tf.reduce_mean(x, axis=(1, 2))"),
+        ops.Linear: member("keras.layers.Dense(op.features, use_bias=op.bias)", use_bias=True),
         ops.MaxPool: Function(max_pool),
-        ops.Multiply: Function(lambda op, x, y: Infix("*", x, y)),
-        ops.PadChannels: Function(lambda op, x: call("pad_channels", x, op.channels)),
-        ops.Relu: Function(lambda op, x: call("tf.nn.relu", x)),
+        ops.Relu: function("tf.nn.relu(x)"),
         ops.Resize: Function(resize),
-        ops.Scale: Function(lambda op, x: Infix("*", scalar(op.factor), x)),
-        ops.Sigmoid: Function(lambda op, x: call("tf.sigmoid", x)),
-        ops.SpatialAffine: Member(lambda op: call("SpatialAffine")),
-        ops.SpatialNormalize: Function(
-            lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
-        ),
-        ops.Subsample: Function(lambda op, x: call("subsample", x, op.stride)),
-        ops.VectorToMap: Function(lambda op, x: call("vector_to_map", x)),
+        ops.Sigmoid: function("tf.sigmoid(x)"),
+        ops.SpatialAffine: member("SpatialAffine()"),
+        ops.Subsample: function("subsample(x, op.stride)"),
+        ops.VectorToMap: function("vector_to_map(x)"),
     },
     sequence=sequence,
-    imports={
-        "tf": "import tensorflow as tf",
-    },
-    layers_module=(
-        "BatchNorm",
-        "Conv2D",
-        "Sequence",
-        "SpatialAffine",
-        "average_pool_ceil",
-        "average_pool_padded",
-        "channel_normalize",
-        "channel_standardize",
-        "flatten_channels_first",
-        "max_pool_ceil",
-        "max_pool_padded",
-        "pad_channels",
-        "resize_bilinear",
-        "resize_nearest",
-        "spatial_normalize",
-        "subsample",
-        "vector_to_map",
-    ),
+    imports={"tf": "import tensorflow as tf"},
     requirements={"keras": "keras>=3.8", "tensorflow": "tensorflow>=2.18"},
     reserved=RESERVED,
 )

@@ -5,90 +5,64 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ranspec.codegen.backend import CodeBackend, Function, Member
-from ranspec.codegen.code import (
-    OMIT,
-    Attribute,
-    Call,
-    Code,
-    Infix,
-    Items,
-    Literal,
-    Name,
-    call,
-    scalar,
-    unless,
-)
+from ranspec.codegen.code import Call, Code, Name
+from ranspec.codegen.quotation import COMMON, function, member, quote
 from ranspec.ir import operations as ops
-from ranspec.ir.operations.pooling import PoolPadding
 from ranspec_torch.reserved import RESERVED
+
+CONVOLUTION = quote(
+    "layer(op.in_channels, op.channels, kernel_size=kernel, stride=op.stride, padding=padding,"
+    " groups=op.groups, bias=op.bias)",
+    stride=1,
+    padding=0,
+    groups=1,
+    bias=True,
+)
+POOL_SAME = quote("pool(x, op.kernel, stride=op.stride)")
+POOL_CEIL = quote("pool(x, op.kernel, stride=op.stride, ceil_mode=True)")
+POOL = quote("pool(x, op.kernel, stride=op.stride, padding=padding)", padding=0)
+AVERAGE_INSIDE = quote(
+    "F.avg_pool2d(x, op.kernel, stride=op.stride, padding=op.padding, count_include_pad=False)"
+)
+NEAREST = quote("F.interpolate(x, size=y.shape[-2:], mode='nearest')")
+BILINEAR = quote(
+    "F.interpolate(x, size=y.shape[-2:], mode='bilinear', align_corners=op.align_corners)"
+)
 
 
 def convolution(op: ops.Convolution) -> Code:
     (top, bottom), (left, right) = op.padding
-    function = "nn.Conv2d" if (top, left) == (bottom, right) else "Conv2dPadded"
-    padding: Literal = _pair((top, left))
-    if function == "Conv2dPadded":
-        padding = (left, right, top, bottom)
-    return call(
-        function,
-        op.in_channels,
-        op.channels,
-        kernel_size=_pair(op.kernel),
-        stride=unless(op.stride, 1),
-        padding=unless(padding, 0),
-        groups=unless(op.groups, 1),
-        bias=unless(op.bias, True),
-    )
-
-
-def linear(op: ops.Linear) -> Code:
-    return call("nn.Linear", op.in_features, op.features, bias=unless(op.bias, True))
-
-
-def batch_norm(op: ops.BatchNorm) -> Code:
-    epsilon = OMIT if op.epsilon == 1e-5 else op.epsilon
-    momentum = OMIT if op.momentum == 0.1 else op.momentum
-    return call("nn.BatchNorm2d", op.channels, eps=epsilon, momentum=momentum)
+    kernel = _pair(op.kernel)
+    if (top, left) == (bottom, right):
+        return CONVOLUTION(op, layer=Name("nn.Conv2d"), kernel=kernel, padding=_pair((top, left)))
+    sides = (left, right, top, bottom)
+    return CONVOLUTION(op, layer=Name("Conv2dPadded"), kernel=kernel, padding=sides)
 
 
 def max_pool(op: ops.MaxPool, x: Code) -> Code:
-    if op.padding == "same":
-        return call("max_pool_same", x, op.kernel, stride=op.stride)
-    return call("F.max_pool2d", x, op.kernel, stride=op.stride, **_pool_padding(op.padding))
+    return _pool(op, x, "F.max_pool2d", "max_pool_same")
 
 
 def average_pool(op: ops.AveragePool, x: Code) -> Code:
+    if isinstance(op.padding, int) and op.padding:
+        return AVERAGE_INSIDE(op, x)
+    return _pool(op, x, "F.avg_pool2d", "average_pool_same")
+
+
+def _pool(op: ops.MaxPool | ops.AveragePool, x: Code, pool: str, pool_same: str) -> Code:
     if op.padding == "same":
-        return call("average_pool_same", x, op.kernel, stride=op.stride)
-    padding = _pool_padding(op.padding)
-    if op.padding in ("ceil", "valid", 0):
-        return call("F.avg_pool2d", x, op.kernel, stride=op.stride, **padding)
-    return call("F.avg_pool2d", x, op.kernel, stride=op.stride, **padding, count_include_pad=False)
+        return POOL_SAME(op, x, pool=Name(pool_same))
+    if op.padding == "ceil":
+        return POOL_CEIL(op, x, pool=Name(pool))
+    return POOL(op, x, pool=Name(pool), padding=0 if op.padding == "valid" else op.padding)
 
 
 def resize(op: ops.Resize, x: Code, like: Code) -> Code:
-    size = Attribute(like, "shape[-2:]")
-    if op.interpolation == "nearest":
-        return call("F.interpolate", x, size=size, mode="nearest")
-    return call("F.interpolate", x, size=size, mode="bilinear", align_corners=op.align_corners)
-
-
-def pad_channels(op: ops.PadChannels, x: Code) -> Code:
-    return call("pad_channels", x, op.channels)
-
-
-def subsample(op: ops.Subsample, x: Code) -> Code:
-    return call("F.max_pool2d", x, 1, stride=op.stride)
+    return (NEAREST if op.interpolation == "nearest" else BILINEAR)(op, x, like)
 
 
 def sequence(blocks: Sequence[Code]) -> Code:
     return Call(Name("nn.Sequential"), tuple(blocks))
-
-
-def _pool_padding(padding: PoolPadding) -> dict[str, Literal]:
-    if isinstance(padding, int):
-        return {"padding": unless(padding, 0)}
-    return {"ceil_mode": unless(padding == "ceil", False)}
 
 
 def _pair(size: tuple[int, int]) -> int | tuple[int, int]:
@@ -100,51 +74,29 @@ BACKEND = CodeBackend(
     title="PyTorch",
     package="ranspec_torch",
     operations={
-        ops.Add: Function(lambda op, x, y: Infix("+", x, y)),
-        ops.AddScalar: Function(lambda op, x: Infix("+", scalar(op.value), x)),
+        **COMMON,
         ops.AveragePool: Function(average_pool),
-        ops.BatchNorm: Member(batch_norm),
-        ops.ChannelNormalize: Function(
-            lambda op, x: call("channel_normalize", x, epsilon=op.epsilon)
+        ops.BatchNorm: member(
+            "nn.BatchNorm2d(op.channels, eps=op.epsilon, momentum=op.momentum)",
+            eps=1e-5,
+            momentum=0.1,
         ),
-        ops.ChannelStandardize: Function(
-            lambda op, x: call("channel_standardize", x, epsilon=op.epsilon)
-        ),
-        ops.Concatenate: Function(lambda op, *xs: call("torch.cat", Items(xs), dim=1)),
+        ops.Concatenate: function("torch.cat([*xs], dim=1)"),
         ops.Convolution: Member(convolution),
-        ops.Dropout: Member(lambda op: call("nn.Dropout", op.rate)),
-        ops.Flatten: Function(lambda op, x: call(Attribute(x, "flatten"), 1)),
-        ops.GlobalAveragePool: Function(lambda op, x: call(Attribute(x, "mean"), dim=(2, 3))),
-        ops.Linear: Member(linear),
+        ops.Dropout: member("nn.Dropout(op.rate)"),
+        ops.Flatten: function("x.flatten(1)"),
+        ops.GlobalAveragePool: function("x.mean(dim=(2, 3))"),
+        ops.Linear: member("nn.Linear(op.in_features, op.features, bias=op.bias)", bias=True),
         ops.MaxPool: Function(max_pool),
-        ops.Multiply: Function(lambda op, x, y: Infix("*", x, y)),
-        ops.PadChannels: Function(pad_channels),
-        ops.Relu: Function(lambda op, x: call("F.relu", x)),
+        ops.Relu: function("F.relu(x)"),
         ops.Resize: Function(resize),
-        ops.Scale: Function(lambda op, x: Infix("*", scalar(op.factor), x)),
-        ops.Sigmoid: Function(lambda op, x: call("torch.sigmoid", x)),
-        ops.SpatialAffine: Member(lambda op: call("SpatialAffine", op.height, op.width)),
-        ops.SpatialNormalize: Function(
-            lambda op, x: call("spatial_normalize", x, epsilon=op.epsilon)
-        ),
-        ops.Subsample: Function(subsample),
-        ops.VectorToMap: Function(lambda op, x: call(Attribute(x, "unflatten"), 1, (-1, 1, 1))),
+        ops.Sigmoid: function("torch.sigmoid(x)"),
+        ops.SpatialAffine: member("SpatialAffine(op.height, op.width)"),
+        ops.Subsample: function("F.max_pool2d(x, 1, stride=op.stride)"),
+        ops.VectorToMap: function("x.unflatten(1, (-1, 1, 1))"),
     },
     sequence=sequence,
-    imports={
-        "torch": "import torch",
-        "F": "import torch.nn.functional as F",
-    },
-    layers_module=(
-        "Conv2dPadded",
-        "SpatialAffine",
-        "average_pool_same",
-        "channel_normalize",
-        "channel_standardize",
-        "max_pool_same",
-        "pad_channels",
-        "spatial_normalize",
-    ),
+    imports={"torch": "import torch", "F": "import torch.nn.functional as F"},
     requirements={"torch": "torch>=2.6"},
     reserved=RESERVED,
 )

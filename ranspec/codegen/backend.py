@@ -7,11 +7,14 @@ A backend is one package with a `BACKEND` announced under the entry point group
 from __future__ import annotations
 
 import difflib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
+from importlib.resources import files
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, cast
 
@@ -127,10 +130,15 @@ class CodeBackend(Backend):
     """Writes a chain of constructed blocks as one callable block."""
     imports: Mapping[str, str]
     """Import lines of model.py by the name they bind; those used are written, in this order."""
-    layers_module: tuple[str, ...] = ()
-    """Names that model.py imports from the copied module `layers`, where it uses them."""
     construct: Callable[[Call], Code] = lambda call: call
     """Completes the construction of a block, with a framework's own arguments."""
+
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """What its copied module `layers` defines; model.py imports what it uses of it."""
+        source = (files(f"{self.package}.runtime") / "layers.py").read_text(encoding="utf-8")
+        defined = re.findall(r"^(?:class|def) ([a-zA-Z]\w*)", source, re.MULTILINE)
+        return tuple(sorted(defined))
 
     def write(self, request: Request) -> Files:
         from ranspec.codegen.program import write_program

@@ -108,25 +108,6 @@ def scalar(value: float) -> Code:
     return Name(repr(int(value) if value == int(value) else value))
 
 
-def call(function: str | Code, *arguments: Literal, **keywords: Literal) -> Call:
-    """Write a call; keywords that are `OMIT` are left out."""
-    return Call(
-        Name(function) if isinstance(function, str) else function,
-        tuple(code(argument) for argument in arguments),
-        tuple((name, code(value)) for name, value in keywords.items() if value is not OMIT),
-    )
-
-
-OMIT = Name("")
-
-
-def unless(value: Literal, default: int | bool | tuple[int, ...]) -> Literal:
-    """Return the value, or `OMIT` where it is always the framework's default."""
-    if isinstance(value, Dimension):
-        return OMIT if value.expression == Constant(int(default)) else value  # type: ignore[arg-type]
-    return OMIT if value == default else value
-
-
 def walk(piece: Code) -> Iterator[Code]:
     """Yield a piece of code and all that it is made of."""
     yield piece

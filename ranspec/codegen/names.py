@@ -53,7 +53,7 @@ def bound_names(backend: CodeBackend) -> frozenset[str]:
     source = dict(_templates(backend.package)).get(MODEL, "")
     fixed = re.findall(r"^(?:from \S+ )?import (.+)$", source, re.MULTILINE)
     names = (part.split()[-1] for line in fixed for part in line.split(","))
-    return frozenset({*names, *backend.imports, *backend.layers_module})
+    return frozenset({*names, *backend.imports, *backend.layers})
 
 
 def _templates(package: str) -> Iterator[tuple[str, str]]:

@@ -41,7 +41,7 @@ def _model(
     return {
         "classes": classes,
         "imports": [line for name, line in backend.imports.items() if _mentions(code, name)],
-        "layers": sorted(name for name in backend.layers_module if _mentions(code, name)),
+        "layers": sorted(name for name in backend.layers if _mentions(code, name)),
         "docstring": docstring(f"{spec.name} in {backend.title}: {spec.source.rstrip('.')}.", 0),
     }
 

@@ -69,7 +69,7 @@ def model_source() -> str:
             docstring='"""Every operation."""',
             classes=[written(case, number) for number, case in enumerate(CASES)],
             imports=list(BACKEND.imports.values()),
-            layers=list(BACKEND.layers_module),
+            layers=list(BACKEND.layers),
         )
     )
 

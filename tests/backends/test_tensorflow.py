@@ -83,7 +83,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any
     source_text = source.render(
         docstring='"""Every operation."""',
         classes=[written(case, number) for number, case in enumerate(CASES)],
-        layers=list(BACKEND.layers_module),
+        layers=list(BACKEND.layers),
     )
     (folder / "cases.py").write_text(source_text)
     for module in ("layers.py", "weights.py"):

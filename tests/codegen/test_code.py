@@ -9,27 +9,26 @@ import pytest
 
 from ranspec.codegen.classes import docstring
 from ranspec.codegen.code import (
-    OMIT,
     Attribute,
+    Call,
     Code,
     Infix,
     Items,
+    Literal,
     Name,
     Number,
     Repeated,
     Variable,
     as_attributes,
     attributes,
-    call,
     code,
     definition,
     lay_out,
     named,
     render,
     scalar,
-    unless,
 )
-from ranspec.ir.dimension import Argument, Arithmetic, Constant, Dimension, Named
+from ranspec.ir.dimension import Argument, Arithmetic, Constant, Named
 from tests.rendering import ROOT
 
 LONG = "a_function_whose_name_is_rather_long"
@@ -43,6 +42,11 @@ def formatted(source: str) -> str:
     command = [sys.executable, "-m", "ruff", "format", "--no-cache", "--stdin-filename", "a.py"]
     command += ["--config", str(ROOT / "pyproject.toml"), "-"]
     return subprocess.run(command, input=source, capture_output=True, text=True, check=True).stdout
+
+
+def call(function: str, *arguments: Literal, **keywords: Literal) -> Call:
+    named = tuple((name, code(value)) for name, value in keywords.items())
+    return Call(Name(function), tuple(map(code, arguments)), named)
 
 
 def words(count: int) -> tuple[Code, ...]:
@@ -114,14 +118,6 @@ def test_literals_are_written_as_python_reads_them() -> None:
     assert text(code(True)) == "True"
     assert text(scalar(1.0)) == "1"
     assert text(scalar(0.5)) == "0.5"
-
-
-def test_what_is_the_default_is_left_out() -> None:
-    stride = unless(Dimension(1), 1)
-    assert stride is OMIT
-    assert text(call("f", stride=stride, padding=unless(2, 0))) == "f(padding=2)"
-    # A number that is a parameter may be another in the next instance.
-    assert text(call("f", stride=unless(Dimension(1, Argument("s")), 1))) == "f(stride=s)"
 
 
 def test_a_method_refers_to_the_numbers_of_its_instance() -> None:

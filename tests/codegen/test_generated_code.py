@@ -135,7 +135,7 @@ def test_no_network_takes_a_name_that_generated_code_uses(backend: str) -> None:
     ):
         files = rendered(spec, backend)
         own = {node.name for node in ast.parse(files["model.py"]).body if is_class(node)}
-        used = {*loaded.layers_module, *loaded.imports}
+        used = {*loaded.layers, *loaded.imports}
         used |= names(ast.parse(files["model.py"])) | names(ast.parse(files["train.py"]))
         for name in used - own - set(dir(builtins)):
             named = replace(graph, root=replace(graph.root, class_name=name))
