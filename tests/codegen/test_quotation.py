@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 
@@ -11,16 +11,15 @@ from ranspec.codegen.code import Code, Name, Variable, render
 from ranspec.codegen.quotation import COMMON, quote
 from ranspec.ir.dimension import Argument, Dimension
 
-
-@dataclass
-class Example:
-    size: Dimension = Dimension(4, Argument("size"))  # noqa: RUF009
-    two: Dimension = Dimension(2)  # noqa: RUF009
-    pair: tuple[int, int] = (1, 2)
-    rate: float = 0.5
-    one: float = 1.0
-    kind: str = "max"
-    flag: bool = True
+EXAMPLE = SimpleNamespace(
+    size=Dimension(4, Argument("size")),
+    two=Dimension(2),
+    pair=(1, 2),
+    rate=0.5,
+    one=1.0,
+    kind="max",
+    flag=True,
+)
 
 
 def text(piece: Code) -> str:
@@ -47,24 +46,24 @@ OPERANDS = (Variable(0), Variable(1))
     ],
 )
 def test_quoted_code_is_written_over_operands_and_attributes(quoted: str, written: str) -> None:
-    assert text(quote(quoted)(Example(), *OPERANDS)) == written
+    assert text(quote(quoted)(EXAMPLE, *OPERANDS)) == written
 
 
 def test_arguments_that_are_always_the_default_are_left_out() -> None:
     quoted = quote("f(stride=op.size, groups=op.two, bias=op.flag)", stride=4, groups=2, bias=True)
     # A number that is an argument may be another in the next instance.
-    assert text(quoted(Example())) == "f(stride=size)"
+    assert text(quoted(EXAMPLE)) == "f(stride=size)"
 
 
 def test_further_names_are_given_when_it_is_written() -> None:
     quoted = quote("layer(padding=padding)", padding=0)
-    assert text(quoted(Example(), layer=Name("nn.Conv2d"), padding=1)) == "nn.Conv2d(padding=1)"
-    assert text(quoted(Example(), layer=Name("nn.Conv2d"), padding=0)) == "nn.Conv2d()"
+    assert text(quoted(EXAMPLE, layer=Name("nn.Conv2d"), padding=1)) == "nn.Conv2d(padding=1)"
+    assert text(quoted(EXAMPLE, layer=Name("nn.Conv2d"), padding=0)) == "nn.Conv2d()"
 
 
 def test_what_cannot_be_quoted_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot quote lambda"):
-        quote("f(lambda: 1)")(Example())
+        quote("f(lambda: 1)")(EXAMPLE)
 
 
 def test_what_is_common_stands_in_every_backend_as_it_is() -> None:
