@@ -44,6 +44,7 @@ def sequence(blocks: Sequence[Code]) -> Code:
 
 BACKEND = CodeBackend(
     name="jax",
+    aliases=("flax", "nnx"),
     title="JAX",
     package="ranspec_jax",
     operations={

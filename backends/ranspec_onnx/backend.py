@@ -40,6 +40,7 @@ class OnnxBackend(Backend):
 
 BACKEND = OnnxBackend(
     name="onnx",
+    aliases=("onnxruntime",),
     title="ONNX",
     package="ranspec_onnx",
     operations=OPERATIONS,

@@ -63,6 +63,7 @@ def _padding(padding: Padding) -> Literal:
 
 BACKEND = CodeBackend(
     name="tensorflow",
+    aliases=("keras", "tf"),
     title="TensorFlow",
     package="ranspec_tensorflow",
     operations={

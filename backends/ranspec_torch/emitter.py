@@ -71,6 +71,7 @@ def _pair(size: tuple[int, int]) -> int | tuple[int, int]:
 
 BACKEND = CodeBackend(
     name="torch",
+    aliases=("pytorch",),
     title="PyTorch",
     package="ranspec_torch",
     operations={

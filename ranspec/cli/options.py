@@ -1,35 +1,21 @@
-"""Options that several commands take, and how the shell completes them."""
+"""Options that several commands take."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-
-def complete_spec(incomplete: str) -> list[str]:
-    """Complete the name of a known spec, or the path of a spec file."""
-    from ranspec.spec import available_specs
-
-    names = [name for name in available_specs() if name.startswith(incomplete)]
-    folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
-    try:
-        paths = [
-            f"{path}/" if path.is_dir() else str(path)
-            for path in sorted(folder.iterdir())
-            if path.is_dir() or path.suffix in (".yaml", ".yml")
-        ]
-    except OSError:
-        paths = []
-    return names + [path for path in paths if path.startswith(incomplete)]
+from ranspec.cli.completion import complete_backend, complete_override, complete_spec
 
 
-def complete_backend(incomplete: str) -> list[str]:
-    """Complete the name of an installed backend."""
-    from ranspec.codegen.backend import available_backends
+def backend_names(context: typer.Context, names: list[str]) -> list[str]:
+    """Return the backends that are meant by names and aliases, each once."""
+    if not names or context.resilient_parsing:
+        return names
+    from ranspec.codegen.backend import load_backend
 
-    return [name for name in available_backends() if name.startswith(incomplete)]
+    return list(dict.fromkeys(load_backend(name).name for name in names))
 
 
 def parse_input(text: str) -> tuple[int, int]:
@@ -72,6 +58,7 @@ SetOption = Annotated[
         show_default=False,
         metavar="KEY.PATH=VALUE",
         help="Change a value of the spec, such as attention.activation=spatial; may be repeated.",
+        autocompletion=complete_override,
     ),
 ]
 BackendsOption = Annotated[
@@ -83,6 +70,7 @@ BackendsOption = Annotated[
         show_default=False,
         metavar="NAME",
         help="A backend, such as torch, tensorflow or jax; may be repeated.",
+        callback=backend_names,
         autocompletion=complete_backend,
     ),
 ]

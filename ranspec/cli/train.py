@@ -9,7 +9,8 @@ from typing import Annotated
 
 import typer
 
-from ranspec.cli.options import ForceOption, SetOption, SpecArgument, complete_backend
+from ranspec.cli.completion import complete_backend
+from ranspec.cli.options import ForceOption, SetOption, SpecArgument
 from ranspec.cli.output import message
 
 

@@ -96,6 +96,8 @@ class Backend(ABC):
     """What to install for each module that its code imports: the line of requirements.txt."""
     trains: bool = True
     """Whether what it writes can be trained; if not, it only infers."""
+    aliases: tuple[str, ...] = ()
+    """Other names that people call it by, in lower case."""
     dtypes: tuple[str, ...] = ("float64", "float32")
     """What it can be verified in."""
     embeds_weights: bool = False
@@ -156,15 +158,18 @@ def available_backends() -> dict[str, EntryPoint]:
 
 
 def load_backend(name: str) -> Backend:
-    """Import a backend; raise `UnknownBackendError` with the nearest name."""
+    """Import a backend by its name or an alias; raise `UnknownBackendError` with the nearest."""
     found = available_backends()
-    if name not in found:
-        near = difflib.get_close_matches(name, found, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise UnknownBackendError(
-            f"unknown backend {name!r}{hint} (installed: {', '.join(found) or 'none'})"
-        )
-    return cast(Backend, found[name].load())
+    if name in found:
+        return cast(Backend, found[name].load())
+    called = {alias: backend for backend in installed_backends() for alias in backend.aliases}
+    if name.lower() in called:
+        return called[name.lower()]
+    near = difflib.get_close_matches(name.lower(), [*found, *called], n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise UnknownBackendError(
+        f"unknown backend {name!r}{hint} (installed: {', '.join(found) or 'none'})"
+    )
 
 
 def installed_backends() -> list[Backend]:

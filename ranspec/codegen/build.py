@@ -35,8 +35,9 @@ def build(
     Raises `SpecError`, `UnknownBackendError`, or `BuildFolderError` where the folder holds files
     edited by hand or not written by a build, unless `force` is given.
     """
-    rendered = render_files(loaded, load_backend(backend))
-    target = folder or default_folder(loaded, backend)
+    chosen = load_backend(backend)
+    rendered = render_files(loaded, chosen)
+    target = folder or default_folder(loaded, chosen.name)
     if not force:
         _refuse_edited(target, rendered)
     stale = set(_recorded(target, strict=not force)) - set(rendered)
@@ -53,8 +54,9 @@ def build(
 
 def check_build(loaded: LoadedSpec, backend: str, folder: Path | None = None) -> list[str]:
     """Return the files of a folder that `build` would write differently or remove."""
-    rendered = render_files(loaded, load_backend(backend))
-    target = folder or default_folder(loaded, backend)
+    chosen = load_backend(backend)
+    rendered = render_files(loaded, chosen)
+    target = folder or default_folder(loaded, chosen.name)
     stale = sorted(set(_recorded(target, strict=False)) - set(rendered))
     present = [name for name in stale if _read(target / name) is not None]
     differing = [

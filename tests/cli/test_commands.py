@@ -15,7 +15,7 @@ from typer.testing import CliRunner, Result
 
 from ranspec.cli import count as count_command
 from ranspec.cli.app import app
-from ranspec.cli.options import complete_backend, complete_spec
+from ranspec.cli.completion import complete_backend, complete_spec
 from ranspec.cli.show import scalar
 from ranspec.codegen.backend import available_backends
 from ranspec.spec import load_spec
@@ -329,6 +329,46 @@ def test_a_closed_pipe_is_quiet() -> None:
 def test_names_are_completed() -> None:
     assert "attention92_cifar" in complete_spec("attention9")
     assert all(name.startswith("to") for name in complete_backend("to"))
+
+
+def completed(monkeypatch: pytest.MonkeyPatch, *words: str) -> list[str]:
+    monkeypatch.setenv("_RANSPEC_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["ranspec", *words]))
+    monkeypatch.setenv("COMP_CWORD", str(len(words)))
+    return CliRunner().invoke(app, [], prog_name="ranspec").stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("build", "attention_dig"), ["attention_digits"]),
+        (("build", "attention_digits", "--backend", "tor"), ["torch"]),
+        (("show", "--set", "attention.learning"), ["attention.learning=residual",
+                                                   "attention.learning=naive"]),
+        (("show", "attention56_cifar", "--set", "stages.stage2.un"), [
+            "stages.stage2.units=", "stages.stage2.units_after="]),
+        (("check", "attention56_cifar", "--set", "head.norm"), ["head.normalization=true",
+                                                                "head.normalization=false"]),
+        (("count", "attention56_localconv_cifar", "--set", "attention.mask.un"), [
+            "attention.mask.units="]),
+        (("show", "--set", "train.optimizer=s"), ["train.optimizer=sgd"]),
+    ],
+)  # fmt: skip
+def test_the_shell_completes_specs_backends_and_settings(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], expected: list[str]
+) -> None:
+    found = completed(monkeypatch, *words)
+    assert set(expected) <= set(found)
+    assert all(name.startswith(words[-1]) for name in found)
+
+
+def test_a_backend_has_aliases(tmp_path: Path) -> None:
+    folder = tmp_path / "built"
+    command = ("build", "attention_digits", "-o", folder)
+    for name in ("torch", "pytorch", "PyTorch"):
+        assert ranspec(*command, "--backend", name).exit_code == 0
+    near = ranspec(*command, "--backend", "pytorhc")
+    assert (near.exit_code, "did you mean pytorch?" in near.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
