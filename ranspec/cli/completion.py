@@ -53,9 +53,10 @@ def _resolved(context: typer.Context) -> dict[str, Any]:
     """Return the spec on the command line; nothing where there is none that can be loaded."""
     from ranspec.spec import SpecError, load_spec
 
-    given = context.params.get("spec") or context.params.get("specs") or ()
-    name = given if isinstance(given, str) else next(iter(given), None)
-    if name is None or name == "-":
+    # An option without its value leaves the arguments before it unread.
+    given = context.params.get("spec") or context.params.get("specs") or context.args
+    name = given if isinstance(given, str) else next(iter(given), "-")
+    if name == "-":
         return {}
     try:
         return load_spec(name).resolved()
