@@ -57,6 +57,7 @@ BACKEND = CodeBackend(
             epsilon=1e-5,
             momentum=0.1,
         ),
+        ops.ChannelAffine: member("ChannelAffine(op.channels)"),
         ops.Concatenate: function("jnp.concatenate([*xs], axis=-1)"),
         ops.Convolution: Member(convolution),
         ops.Dropout: member("nnx.Dropout(op.rate, rngs=rngs)"),

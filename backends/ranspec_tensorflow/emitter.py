@@ -72,6 +72,7 @@ BACKEND = CodeBackend(
         ops.BatchNorm: member(
             "BatchNorm(momentum=op.momentum, epsilon=op.epsilon)", momentum=0.1, epsilon=1e-5
         ),
+        ops.ChannelAffine: member("ChannelAffine()"),
         ops.Concatenate: function("tf.concat([*xs], axis=-1)"),
         ops.Convolution: Member(convolution),
         ops.Dropout: member("keras.layers.Dropout(op.rate)"),

@@ -82,6 +82,7 @@ BACKEND = CodeBackend(
             eps=1e-5,
             momentum=0.1,
         ),
+        ops.ChannelAffine: member("ChannelAffine(op.channels)"),
         ops.Concatenate: function("torch.cat([*xs], dim=1)"),
         ops.Convolution: Member(convolution),
         ops.Dropout: member("nn.Dropout(op.rate)"),

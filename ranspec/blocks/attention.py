@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ranspec.blocks.masks import local_mask, soft_mask
+from ranspec.blocks.masks import local_mask, soft_mask, soft_mask_of_trunk
 from ranspec.blocks.units import make_unit
 from ranspec.ir.builder import BlockCall, Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.attention import Attention, EncoderDecoderMask
+from ranspec.spec.attention import Attention, EncoderDecoderMask, Mask
 from ranspec.spec.units import Unit
 
 
@@ -36,14 +36,27 @@ def attention_module(
 
     x = units("before", x, attention.p)
     trunk = b.variable("trunk", units("trunk", x, attention.t))
-    mask = b.variable("mask", b.call("mask", _mask(channels, mask_depth, unit, attention), x))
-    return units("after", b.gate(mask, trunk, attention.learning), attention.p)
+    inputs = [x, trunk] if _takes_trunk(attention.mask) else [x]
+    call = _mask(channels, mask_depth, unit, attention)
+    mask = b.variable("mask", b.call("mask", call, *inputs))
+    after = attention.p if attention.p_after is None else attention.p_after
+    return units("after", b.gate(mask, trunk, attention.learning), after)
 
 
 def _mask(
     channels: Dimension, mask_depth: int | None, unit: Unit, attention: Attention
 ) -> BlockCall:
-    shared = {"channels": channels, "unit": unit, "activation": attention.activation}
+    shared = {
+        "channels": channels,
+        "unit": unit,
+        "activation": attention.activation,
+        "normalization": attention.normalization,
+    }
     if isinstance(attention.mask, EncoderDecoderMask):
-        return soft_mask(depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared)
+        block = soft_mask_of_trunk if _takes_trunk(attention.mask) else soft_mask
+        return block(depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared)
     return local_mask(mask=attention.mask, **shared)
+
+
+def _takes_trunk(mask: Mask) -> bool:
+    return isinstance(mask, EncoderDecoderMask) and mask.add_trunk

@@ -13,11 +13,13 @@ def head(
     *,
     classes: Dimension,
     normalization: bool,
+    activation: bool,
     dropout: float,
     hidden: tuple[int, ...],
 ) -> Value:
     """Global average pooling and the classifier."""
     x = b.norm_relu("norm", x) if normalization else x
+    x = b.relu(x) if activation else x
     x = b.global_average_pool(x)
     for index, features in enumerate(hidden, start=1):
         x = b.dropout(f"dropout{index}", x, dropout)

@@ -6,11 +6,14 @@ from ranspec.blocks.pooling import pool
 from ranspec.blocks.units import make_unit
 from ranspec.ir.builder import Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.attention import Activation, EncoderDecoderMask, LocalConvolutionMask, Mask
+from ranspec.spec.attention import (
+    Activation,
+    ActivationNormalization,
+    EncoderDecoderMask,
+    LocalConvolutionMask,
+    Mask,
+)
 from ranspec.spec.units import Unit
-
-CHANNEL_EPSILON = 1e-6
-SPATIAL_EPSILON = 1e-5
 
 
 @block
@@ -23,10 +26,49 @@ def soft_mask(
     down_units: int,
     unit: Unit,
     activation: Activation,
+    normalization: ActivationNormalization,
     mask: EncoderDecoderMask,
 ) -> Value:
     """Encoder-decoder soft mask."""
     b.variant(f"SoftMaskDepth{depth}", f"Soft mask branch that pools {_times(depth)}.")
+    y = _encode_and_decode(b, x, channels, depth, down_units, unit, mask)
+    return _mask_head(b, y, channels, activation, normalization, mask)
+
+
+@block
+def soft_mask_of_trunk(
+    b: Builder,
+    x: Value,
+    trunk: Value,
+    *,
+    channels: Dimension,
+    depth: int,
+    down_units: int,
+    unit: Unit,
+    activation: Activation,
+    normalization: ActivationNormalization,
+    mask: EncoderDecoderMask,
+) -> Value:
+    """Encoder-decoder soft mask to which the trunk is added before its head."""
+    b.variant(
+        f"SoftMaskDepth{depth}",
+        f"Soft mask branch that pools {_times(depth)}; the trunk is added before its head.",
+    )
+    y = _encode_and_decode(b, x, channels, depth, down_units, unit, mask)
+    b.all_equal((trunk.height, x.height), (trunk.width, x.width), (trunk.channels, channels))
+    return _mask_head(b, b.add(y, trunk), channels, activation, normalization, mask)
+
+
+def _encode_and_decode(
+    b: Builder,
+    x: Value,
+    channels: Dimension,
+    depth: int,
+    down_units: int,
+    unit: Unit,
+    mask: EncoderDecoderMask,
+) -> Value:
+    """Pool `depth` times and return to the size of the input."""
     b.all_equal((x.channels, channels))
 
     def units(name: str, value: Value, count: int) -> Value:
@@ -45,10 +87,10 @@ def soft_mask(
     while mask.decoder == "stepwise" and len(levels) > 1:
         skip, level = levels.pop(), len(levels)
         y = b.resize(y, skip, mask.interpolation, mask.align_corners)
-        y = b.add(y, units(f"skip{level}", skip, mask.skip_units))
+        added = units(f"skip{level}", skip, mask.skip_units)
+        y = b.add(y, b.add(skip, added) if mask.skip_identity else added)
         y = units(f"up{level}", y, mask.up_units)
-    y = b.resize(y, x, mask.interpolation, mask.align_corners)
-    return _mask_head(b, y, channels, activation, mask)
+    return b.resize(y, x, mask.interpolation, mask.align_corners)
 
 
 @block
@@ -59,33 +101,43 @@ def local_mask(
     channels: Dimension,
     unit: Unit,
     activation: Activation,
+    normalization: ActivationNormalization,
     mask: LocalConvolutionMask,
 ) -> Value:
     """Soft mask branch of local convolutions alone (Wang et al., Table 4)."""
     b.all_equal((x.channels, channels))
     y = b.sequence("units", [make_unit(unit, channels)] * mask.units, x)
-    return _mask_head(b, y, channels, activation, mask)
+    return _mask_head(b, y, channels, activation, normalization, mask)
 
 
 def _mask_head(
-    b: Builder, y: Value, channels: Dimension, activation: Activation, mask: Mask
+    b: Builder,
+    y: Value,
+    channels: Dimension,
+    activation: Activation,
+    normalization: ActivationNormalization,
+    mask: Mask,
 ) -> Value:
     for index in range(1, mask.head_convolutions + 1):
         if mask.head_normalization == "each" or (mask.head_normalization == "inner" and index > 1):
             y = b.norm_relu(f"norm{index}", y)
         y = b.convolution(f"conv{index}", y, channels, kernel=1, bias=mask.head_bias)
+    if activation == "mixed":
+        return b.sigmoid(y)
+    epsilon = normalization.epsilon_of(activation)
     match activation:
-        case "mixed":
-            return b.sigmoid(y)
         case "channel":
-            return b.channel_normalize(y, CHANNEL_EPSILON)
+            y = b.channel_normalize(y, epsilon, normalization.epsilon_use)
         case "spatial":
-            return b.sigmoid(b.spatial_normalize(y, SPATIAL_EPSILON))
-        case "spatial_learned":
-            standardized = b.spatial_normalize(y, SPATIAL_EPSILON)
-            return b.sigmoid(b.spatial_affine("affine", standardized))
+            y = b.spatial_normalize(y, epsilon)
         case "channel_standardized":
-            return b.sigmoid(b.channel_standardize(y, SPATIAL_EPSILON))
+            y = b.channel_standardize(y, epsilon)
+    match normalization.affine:
+        case "channel":
+            y = b.channel_affine("affine", y)
+        case "position":
+            y = b.spatial_affine("affine", y)
+    return y if activation == "channel" else b.sigmoid(y)
 
 
 def _times(count: int) -> str:

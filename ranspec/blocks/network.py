@@ -63,12 +63,13 @@ def network_parts(
 
 def _stage(stage: Stage, unit: Unit, attention: Attention) -> list[BlockCall]:
     """List a stage's units and attention modules; the first unit carries the stride."""
-    strides = [stage.stride] + [1] * (stage.units - 1)
     module = attention_module(
         channels=stage.channels, mask_depth=stage.mask_depth, unit=unit, attention=attention
     )
+    first = make_unit(unit, stage.channels, stage.stride, preactivation=stage.first_preactivation)
+    units = [first, *[make_unit(unit, stage.channels)] * (stage.units - 1)]
     return [
-        *(make_unit(unit, stage.channels, stride) for stride in strides[: stage.units]),
+        *units[: stage.units],
         *[module] * stage.modules,
         *[make_unit(unit, stage.channels)] * stage.units_after,
     ]

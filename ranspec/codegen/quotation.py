@@ -56,7 +56,9 @@ def member(text: str, **defaults: object) -> Member:
 COMMON: Mapping[type[Operation], Function | Member] = {
     ops.Add: function("x + y"),
     ops.AddScalar: function("op.value + x"),
-    ops.ChannelNormalize: function("channel_normalize(x, epsilon=op.epsilon)"),
+    ops.ChannelNormalize: function(
+        "channel_normalize(x, epsilon=op.epsilon, epsilon_use=op.epsilon_use)", epsilon_use="added"
+    ),
     ops.ChannelStandardize: function("channel_standardize(x, epsilon=op.epsilon)"),
     ops.Multiply: function("x * y"),
     ops.PadChannels: function("pad_channels(x, op.channels)"),

@@ -22,6 +22,7 @@ from ranspec.ir.dimension import (
 )
 from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, ShapeError, Sizes
 from ranspec.ir.operations.elementwise import Learning
+from ranspec.ir.operations.normalization import EpsilonUse
 from ranspec.ir.operations.pooling import PoolPadding
 from ranspec.ir.trace import BlockNode, Instance, Node, OperationNode, Trace
 
@@ -388,14 +389,19 @@ class Builder:
     def scale(self, value: Value, factor: float) -> Value:
         return self.add_node(ops.Scale(factor), value)
 
-    def channel_normalize(self, value: Value, epsilon: float) -> Value:
-        return self.add_node(ops.ChannelNormalize(epsilon), value)
+    def channel_normalize(
+        self, value: Value, epsilon: float, epsilon_use: EpsilonUse = "added"
+    ) -> Value:
+        return self.add_node(ops.ChannelNormalize(epsilon, epsilon_use), value)
 
     def spatial_normalize(self, value: Value, epsilon: float) -> Value:
         return self.add_node(ops.SpatialNormalize(epsilon), value)
 
     def channel_standardize(self, value: Value, epsilon: float) -> Value:
         return self.add_node(ops.ChannelStandardize(epsilon), value)
+
+    def channel_affine(self, name: str, value: Value) -> Value:
+        return self.add_node(ops.ChannelAffine(value.channels), value, name=name)
 
     def spatial_affine(self, name: str, value: Value) -> Value:
         return self.add_node(ops.SpatialAffine(value.height, value.width), value, name=name)

@@ -4,20 +4,44 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ranspec.spec.base import Count, Model
+from ranspec.spec.base import Count, Model, Rate
 from ranspec.spec.units import Pool
 
 Activation = Annotated[
-    Literal["mixed", "channel", "spatial", "spatial_learned", "channel_standardized"],
+    Literal["mixed", "channel", "spatial", "channel_standardized"],
     Field(
         description="mixed: sigmoid; channel: L2 norm over channels; spatial: sigmoid of each "
-        "feature map normalised over its positions (Wang et al., Table 1); spatial_learned: with a "
-        "learned scale and shift for each position before the sigmoid; channel_standardized: "
+        "feature map normalised over its positions (Wang et al., Table 1); channel_standardized: "
         "sigmoid of each position normalised over its channels."
     ),
 ]
+
+
+class ActivationNormalization(Model):
+    """How the channel and spatial activations normalise; the sources give no figures."""
+
+    epsilon: Rate | None = Field(
+        default=None,
+        description="Keeps the division finite; 1e-6 for channel, 1e-5 for the others.",
+    )
+    epsilon_use: Literal["added", "least"] = Field(
+        default="added",
+        description="added: to the sum of squares or the variance; least: the sum of squares is "
+        "never taken as less (channel alone, as TensorFlow's l2_normalize).",
+    )
+    affine: Literal["none", "channel", "position"] = Field(
+        default="none",
+        description="A scale and a shift of the normalised values, learned for each channel or "
+        "for each position.",
+    )
+
+    def epsilon_of(self, activation: str) -> float:
+        """Return the epsilon with which an activation normalises."""
+        if self.epsilon is not None:
+            return self.epsilon
+        return 1e-6 if activation == "channel" else 1e-5
 
 
 HeadNormalization = Annotated[
@@ -58,6 +82,12 @@ class EncoderDecoderMask(Model):
     )
     head_normalization: HeadNormalization = "each"
     head_bias: bool = Field(default=False, description="A bias of the head's 1x1 convolutions.")
+    skip_identity: bool = Field(
+        default=False, description="Each skip adds its level's own map to that of its units."
+    )
+    add_trunk: bool = Field(
+        default=False, description="The trunk's output is added to the mask before its head."
+    )
 
 
 class LocalConvolutionMask(Model):
@@ -79,6 +109,9 @@ class Attention(Model):
     """The attention module: p units, then trunk (t units) and soft mask, then p units."""
 
     p: Count = Field(default=1, description="Units before the branches and after their fusion.")
+    p_after: Count | None = Field(
+        default=None, description="Units after the fusion, where they are not p."
+    )
     t: Annotated[int, Field(ge=1, le=100)] = Field(default=2, description="Units of the trunk.")
     r: Annotated[int, Field(ge=1, le=100)] = Field(
         default=1, description="Units between adjacent poolings of the mask."
@@ -87,4 +120,16 @@ class Attention(Model):
         default="residual", description="residual: (1 + M) T; naive: M T."
     )
     activation: Activation = "mixed"
+    normalization: ActivationNormalization = Field(
+        default=ActivationNormalization(),
+        description="How the channel and spatial activations normalise.",
+    )
     mask: Mask = Field(default=EncoderDecoderMask(), description="The soft mask branch.")
+
+    @model_validator(mode="after")
+    def _activation_normalizes(self) -> Attention:
+        if self.activation == "mixed" and self.normalization != ActivationNormalization():
+            raise ValueError("normalization means nothing to the mixed activation, a sigmoid alone")
+        if self.activation != "channel" and self.normalization.epsilon_use == "least":
+            raise ValueError("normalization.epsilon_use least is for the channel activation alone")
+        return self

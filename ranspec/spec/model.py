@@ -67,6 +67,11 @@ class Stage(Model):
         default=None, description="Poolings of each encoder-decoder mask of the stage."
     )
     units_after: Count = Field(default=0, description="Units after the attention modules.")
+    first_preactivation: bool = Field(
+        default=True,
+        description="Whether the stage's first unit begins with BN-ReLU, as pre-activation units "
+        "do; false where what it takes is activated already.",
+    )
     unit: Unit | None = Field(default=None, description="Unit of this stage, if its own.")
     attention: Attention | None = Field(
         default=None, description="Attention of this stage, if its own."
@@ -83,10 +88,17 @@ class Head(Model):
     """From the last feature map to the logits."""
 
     normalization: bool = Field(default=True, description="BN-ReLU before pooling.")
+    activation: bool = Field(default=False, description="ReLU alone before pooling, without BN.")
     dropout: Fraction = Field(default=0.0, description="Dropout rate before each linear layer.")
     hidden: tuple[Positive, ...] = Field(
         default=(), description="Widths of linear-ReLU layers before the last linear layer."
     )
+
+    @model_validator(mode="after")
+    def _activates_once(self) -> Self:
+        if self.normalization and self.activation:
+            raise ValueError("normalization has a ReLU already; activation is one without BN")
+        return self
 
 
 class Published(Model):
@@ -189,6 +201,12 @@ class Spec(Model):
             if name in PARTS:
                 message = f"{name!r} is a part of every network; choose another name"
                 yield ("stages", name), message
+            if not stage.first_preactivation:
+                kind = (stage.unit or self.unit).kind
+                if not stage.units or not kind.startswith("preactivation"):
+                    first = f"a {kind} unit" if stage.units else "an attention module"
+                    message = f"the stage begins with {first}; only a pre-activation unit can"
+                    yield ("stages", name, "first_preactivation"), f"{message} go without"
             mask = (stage.attention or self.attention).mask
             deep = isinstance(mask, EncoderDecoderMask)
             if deep and stage.modules and stage.mask_depth is None:

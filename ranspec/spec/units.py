@@ -42,11 +42,15 @@ Projection = Annotated[
     Field(description="Shortcuts that are 1x1 convolutions: where the shape changes, or all."),
 ]
 ShortcutInput = Annotated[
-    Literal["activated", "raw", "normalized"],
+    Literal["activated", "raw", "norm", "norm_relu"],
     Field(
         description="What a projection shortcut takes: the unit's first BN-ReLU, its raw input, "
-        "or a BN-ReLU of its own."
+        "or that input after a BN or BN-ReLU of its own."
     ),
+]
+StrideOn = Annotated[
+    Literal["conv1", "conv2"],
+    Field(description="The convolution that carries the stride: the first 1x1 or the 3x3."),
 ]
 Reduction = Annotated[
     int, Field(ge=1, le=64, description="Inner convolutions have channels / reduction channels.")
@@ -61,6 +65,7 @@ class PreactivationBottleneck(Model):
     bias: bool = Field(default=False, description="Biases of the convolutions.")
     projection: Projection = "when_needed"
     shortcut: ShortcutInput = "activated"
+    stride_on: StrideOn = "conv2"
 
 
 class PreactivationBasic(Model):
@@ -101,9 +106,7 @@ class Bottleneck(Model):
     groups: Annotated[int, Field(ge=1, le=4096)] = Field(
         default=1, description="Groups of the 3x3 convolution; ResNeXt's cardinality."
     )
-    stride_on: Literal["conv1", "conv2"] = Field(
-        default="conv2", description="The convolution that carries the stride."
-    )
+    stride_on: StrideOn = "conv2"
 
 
 class Basic(Model):

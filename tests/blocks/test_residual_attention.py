@@ -51,6 +51,49 @@ def test_p_t_and_r_count_units() -> None:
     assert members(graph, f"{module}after.") == ["0", "1"]
 
 
+def test_units_after_the_fusion_can_be_counted_apart() -> None:
+    module = "stage3.1."
+    graph = compiled("attention.p=2", "attention.p_after=0")
+    assert members(graph, f"{module}before.") == ["0", "1"]
+    assert members(graph, f"{module}after.") == []
+
+
+def test_a_mask_can_take_the_trunk_and_its_own_levels() -> None:
+    graph = compiled("attention.mask={skip_identity: true, add_trunk: true}")
+    names = members(graph, "stage1.1.mask.")
+    assert names.index("add5") < names.index("norm1")
+    assert graph.tensors.keys() == compiled().tensors.keys()
+
+
+def test_a_stage_can_begin_without_preactivation() -> None:
+    graph = compiled("stages.stage1.first_preactivation=false")
+    assert paths(graph, "stage1.0.")[:2] == ["shortcut", "conv1"]
+    assert paths(graph, "stage2.0.")[:2] == ["norm1", "relu1"]
+
+
+def test_a_bottleneck_strides_where_it_is_told() -> None:
+    for where, size in (("conv1", (16, 16, 32)), ("conv2", (32, 32, 32))):
+        graph = compiled(f"unit.stride_on={where}")
+        sizes = {layer.path: layer.output for layer in graph.layers}
+        assert sizes["stage2.0.conv1"] == size
+        assert sizes["stage2.0.conv2"] == (16, 16, 32)
+
+
+def test_a_head_can_activate_without_batch_norm() -> None:
+    graph = compiled("head={normalization: false, activation: true}")
+    assert paths(graph, "head.") == ["relu1", "global_average_pool1", "classifier"]
+
+
+@pytest.mark.parametrize(
+    ("normalization", "label"),
+    [("{affine: channel}", "channel_affine"), ("{affine: position}", "spatial_affine")],
+)
+def test_normalised_activations_can_have_a_learned_scale(normalization: str, label: str) -> None:
+    graph = compiled("attention.activation=spatial", f"attention.normalization={normalization}")
+    labels = [x.operation.label for x in graph.layers if x.path.startswith("stage1.1.mask.")]
+    assert labels[-3:] == ["spatial_normalize", label, "sigmoid"]
+
+
 @pytest.mark.parametrize("learning", ["residual", "naive"])
 def test_a_mask_weights_its_trunk_as_asked(learning: str) -> None:
     layers = compiled(f"attention.learning={learning}").layers
@@ -87,6 +130,15 @@ def test_the_activated_input_is_what_a_shortcut_projects() -> None:
     [
         ("stages.stage1.mask_depth=6", r"stages\.stage1.*a 32x32 map can be pooled 5 times, not 6"),
         ("stages.stage1.channels=66", r"unit\.reduction.*66 channels are not divisible"),
+        (
+            "attention.normalization={affine: channel}",
+            "normalization means nothing to the mixed activation",
+        ),
+        ("head.activation=true", "normalization has a ReLU already"),
+        (
+            "stages.stage1={units: 0, first_preactivation: false}",
+            "the stage begins with an attention module; only a pre-activation unit can go without",
+        ),
         ("parameter_limit=1000", "raise parameter_limit if it is meant"),
     ],
 )

@@ -108,7 +108,10 @@ OTHERS = [
     Case(ops.BatchNorm(Dimension(3), 1e-5, 0.1), (MAP,)),
     Case(ops.BatchNorm(Dimension(3), 1e-5, 0.1), (MAP,), training=False),
     Case(ops.BatchNorm(Dimension(4), 1e-3, 0.01), ((4,),)),
+    Case(ops.ChannelAffine(Dimension(3)), (MAP,)),
     Case(ops.ChannelNormalize(1e-6), (MAP,)),
+    Case(ops.ChannelNormalize(1e-12, "least"), (MAP,)),
+    Case(ops.ChannelNormalize(5.0, "least"), (MAP,)),
     Case(ops.ChannelStandardize(1e-5), (MAP,)),
     Case(ops.Concatenate(), (MAP, (5, 4, 1), (5, 4, 2))),
     Case(ops.Concatenate(), (MAP,)),
@@ -344,6 +347,10 @@ def torch_function(operation: Operation, arrays: Mapping[str, Tensor], training:
                 operation.momentum,
                 operation.epsilon,
             )
+        case ops.ChannelAffine():
+            return lambda x: x * arrays["scale"][:, None, None] + arrays["shift"][:, None, None]
+        case ops.ChannelNormalize(epsilon=epsilon, epsilon_use="least"):
+            return lambda x: x / (x * x).sum(1, keepdim=True).clamp(min=epsilon).sqrt()
         case ops.ChannelNormalize(epsilon=epsilon):
             return lambda x: x * torch.rsqrt((x * x).sum(1, keepdim=True) + epsilon)
         case ops.SpatialNormalize(epsilon=epsilon):

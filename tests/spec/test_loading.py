@@ -191,8 +191,8 @@ def test_a_problem_is_told_where_its_value_was_written(write: Write) -> None:
         "a.yaml:3:16: input.width: found null, expected an integer",
         "a.yaml:3:22: input.hight: unknown key; did you mean height?",
         "base/a.yaml:4:10: classes: found 'x' (a string), expected an integer",
-        "base/a.yaml:14:13: attention.q: unknown key; the keys here are p, t, r, learning, "
-        "activation, mask",
+        "base/a.yaml:14:13: attention.q: unknown key; the keys here are p, p_after, t, r, "
+        "learning, activation, normalization, mask",
     ]
 
 

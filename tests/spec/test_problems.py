@@ -21,7 +21,7 @@ def problems(source: str | Path, *overrides: str) -> list[str]:
     ("line", "expected"),
     [
         ("attention: {mask_depht: 1}", "14:13: attention.mask_depht: unknown key; the keys here "
-         "are p, t, r, learning, activation, mask"),
+         "are p, p_after, t, r, learning, activation, normalization, mask"),
         ("attention: {lerning: naive}", "14:13: attention.lerning: unknown key; "
          "did you mean learning?"),
         ("attention: {t: abc}", "14:16: attention.t: found 'abc' (a string), expected an integer"),

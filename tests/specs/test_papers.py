@@ -28,12 +28,17 @@ WITH_STATISTICS = {
     "yeah2020/attention56_cifar": 82_002,
     "yeah2020/attention56_tiny_imagenet": 2_639_720,
     "lzlz2020/attention56_cifar": 35_161_482,
+    **{f"lzlz2020/attention56_{kind}_cifar": 35_196_426 for kind in ("nal", "channel")},
+    "lzlz2020/attention56_spatial_cifar": 35_198_218,
     "lzlz2020/attention92_cifar": 44_710_090,
+    "lzlz2020/attention92_nal_cifar": 44_710_090,
     "lzlz2020/attention128_cifar": 41_292_874,
     "lzlz2020/attention128_nal_cifar": 45_438_602,
     "lzlz2020/attention164_cifar": 50_559_690,
+    "lzlz2020/attention164_nal_cifar": 50_559_690,
 }
 """The totals of the two course projects are those of their frameworks, which count everything."""
+FRAMEWORK_DEFAULTS = ("edirisooriya2017", "lzlz2020", "yeah2020")
 AS_PRINTED = {
     "baselines/resnet164_cifar": 1.7e6,
     "baselines/resnet1001_cifar": 10.3e6,
@@ -128,3 +133,63 @@ def test_every_alternative_can_be_built(name: str) -> None:
     for key, values in alternatives.items():
         for value in values:
             assert compile_spec(load_spec(name, [f"{key}={value}"])).tensors
+
+
+STUDENTS = [name for name in SPECS if name.partition("/")[0] in FRAMEWORK_DEFAULTS]
+
+
+@pytest.mark.parametrize("name", STUDENTS)
+def test_course_projects_have_the_batch_norm_of_their_frameworks(name: str) -> None:
+    settings = load_spec(name).spec.batch_norm
+    assert (settings.epsilon, settings.momentum) == (1e-3, 0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "kernel", "padding"),
+    [
+        ("yeah2020/attention56_tiny_imagenet", 3, "same"),
+        ("baselines/resnet152_imagenet", 3, "ceil"),
+        ("baselines/resnext101_imagenet", 3, 1),
+        ("baselines/resnet200_imagenet", 3, 1),
+        ("attention56_imagenet", 3, "ceil"),
+        ("pytorchcv/resattnet56", 3, 1),
+    ],
+)
+def test_stems_pool_as_their_sources_do(name: str, kernel: int, padding: int | str) -> None:
+    pool = load_spec(name).spec.stem.pool
+    assert pool is not None
+    assert (pool.kernel, pool.stride, pool.padding) == (kernel, 2, padding)
+
+
+def operations_of(name: str, prefix: str) -> list[str]:
+    """Return the paths of a block's operations."""
+    layers = line(name).counted.graph.layers
+    return [layer.path for layer in layers if layer.path.startswith(prefix)]
+
+
+@pytest.mark.parametrize("name", ["56_nal", "56_channel", "92", "92_nal", "128_nal", "164"])
+def test_deep_networks_of_zhang_and_zhan_normalise_shortcuts_without_relu(name: str) -> None:
+    graph = line(f"lzlz2020/attention{name}_cifar").counted.graph
+    labels = [layer.operation.label for layer in graph.layers if layer.path.startswith("entry1.")]
+    assert labels[2:4] == ["batch_norm", "convolution"]
+    assert (graph.layers[-3].operation.label == "relu") == (name != "164")
+
+
+def test_resnet200_has_one_bn_relu_around_its_first_pool() -> None:
+    assert operations_of("baselines/resnet200_imagenet", "stage1.0.")[:2] == [
+        "stage1.0.shortcut",
+        "stage1.0.conv1",
+    ]
+    assert operations_of("baselines/resnet200_imagenet", "stage1.1.")[0] == "stage1.1.norm1"
+
+
+@pytest.mark.parametrize("name", ["resnet164", "resnet1001"])
+def test_the_authors_cifar_resnets_stride_on_the_first_convolution(name: str) -> None:
+    sizes = {x.path: x.output for x in line(f"baselines/{name}_cifar").counted.graph.layers}
+    assert sizes["stage2.0.conv1"] == (16, 16, 32)
+
+
+@pytest.mark.parametrize(("name", "size"), [("56", 31_810_728), ("92", 52_466_344)])
+def test_the_networks_of_pytorchcv_are_as_large_as_the_released(name: str, size: int) -> None:
+    for spec in (f"pytorchcv/resattnet{name}", f"attention{name}_imagenet"):
+        assert line(spec).counted.trainable_parameters == size

@@ -53,7 +53,13 @@ NETWORKS: Mapping[str, Network] = {
     "depth 2, even size": tiny("input.height=12", "input.width=8", "stages.stage1.mask_depth=2"),
     "channel attention": tiny("attention.activation=channel"),
     "spatial attention": tiny("attention.activation=spatial"),
-    "learned spatial attention": tiny("attention.activation=spatial_learned"),
+    "spatial attention, learned by position": tiny(
+        "attention.activation=spatial", "attention.normalization={affine: position, epsilon: 1e-3}"
+    ),
+    "channel attention, learned by channel, TensorFlow's norm": tiny(
+        "attention.activation=channel",
+        "attention.normalization={affine: channel, epsilon: 0.5, epsilon_use: least}",
+    ),
     "standardized channel attention": tiny("attention.activation=channel_standardized"),
     "naive learning": tiny("attention.learning=naive"),
     "naive spatial attention": tiny("attention.learning=naive", "attention.activation=spatial"),
@@ -80,6 +86,11 @@ NETWORKS: Mapping[str, Network] = {
     ),
     "padded maximum pools": tiny("attention.mask.pool={kernel: 2, padding: 1}"),
     "pools padded by 0": tiny("attention.mask.pool={kernel: 2, padding: 0}"),
+    "units after the fusion, masks that take the trunk and skip by identity too": tiny(
+        "attention={p: 1, p_after: 2, mask: {skip_identity: true, add_trunk: true}}",
+        "input.height=12",
+        "stages.stage1.mask_depth=2",
+    ),
     "direct decoder, same pools, bias in the mask's head": tiny(
         "attention.mask.decoder=direct",
         "attention.mask.pool.padding=same",
@@ -108,7 +119,15 @@ NETWORKS: Mapping[str, Network] = {
         "batch_norm={epsilon: 0.001, momentum: 0.01}",
     ),
     "bottleneck with biases, projections of their own": single_unit(
-        "{kind: preactivation_bottleneck, bias: true, projection: always, shortcut: normalized}"
+        "{kind: preactivation_bottleneck, bias: true, projection: always, shortcut: norm_relu}"
+    ),
+    "bottleneck, stride on the first convolution, shortcut after BN alone": single_unit(
+        "{kind: preactivation_bottleneck, stride_on: conv1, shortcut: norm}"
+    ),
+    "first unit of an activated input, ReLU before pooling": single_unit(
+        "{kind: preactivation_bottleneck}",
+        "stages.stage1.first_preactivation=false",
+        "head={normalization: false, activation: true}",
     ),
     "basic unit": single_unit("{kind: preactivation_basic, shortcut: raw, dropout: 0.3}"),
     "grouped bottleneck": single_unit("{kind: bottleneck, groups: 2, reduction: 2}"),

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+EpsilonUse = Literal["added", "least"]
 
 
 class Conv2dPadded(nn.Conv2d):
@@ -28,6 +32,18 @@ class Conv2dPadded(nn.Conv2d):
         return super().forward(F.pad(x, self.margins))
 
 
+class ChannelAffine(nn.Module):
+    """Scale and shift that are learned for each channel and shared by all positions."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.scale[:, None, None] + self.shift[:, None, None]
+
+
 class SpatialAffine(nn.Module):
     """Scale and shift that are learned for each position and shared by all channels."""
 
@@ -40,9 +56,15 @@ class SpatialAffine(nn.Module):
         return x * self.scale + self.shift
 
 
-def channel_normalize(x: Tensor, epsilon: float) -> Tensor:
-    """Divide each position's channels by their L2 norm."""
-    return x * torch.rsqrt(x.square().sum(dim=1, keepdim=True) + epsilon)
+def channel_normalize(x: Tensor, epsilon: float, epsilon_use: EpsilonUse = "added") -> Tensor:
+    """Divide each position's channels by their L2 norm.
+
+    Epsilon is added to the sum of squares, or is the least that it is taken for.
+    """
+    squares = x.square().sum(dim=1, keepdim=True)
+    return x * torch.rsqrt(
+        squares.clamp(min=epsilon) if epsilon_use == "least" else squares + epsilon
+    )
 
 
 def spatial_normalize(x: Tensor, epsilon: float) -> Tensor:

@@ -30,7 +30,15 @@ UNITS: Mapping[str, Block] = {
 """The block of each unit kind of the spec language."""
 
 
-def make_unit(unit: Unit, channels: Dimension | int, stride: Dimension | int = 1) -> BlockCall:
-    """Return the unit a spec asks for."""
+def make_unit(
+    unit: Unit,
+    channels: Dimension | int,
+    stride: Dimension | int = 1,
+    *,
+    preactivation: bool = True,
+) -> BlockCall:
+    """Return the unit a spec asks for; without `preactivation`, of an input that is activated."""
     structure = {name: value for name, value in unit if name != "kind"}
+    if not preactivation:
+        structure["preactivation"] = False
     return UNITS[unit.kind](channels=channels, stride=stride, **structure)

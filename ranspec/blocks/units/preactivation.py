@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from ranspec.ir.builder import Builder, Value, block
 from ranspec.ir.dimension import Dimension
 
 Projection = Literal["when_needed", "always"]
-ShortcutInput = Literal["activated", "raw", "normalized"]
+ShortcutInput = Literal["activated", "raw", "norm", "norm_relu"]
 
 
 @block
@@ -22,15 +23,17 @@ def preactivation_bottleneck(
     bias: bool,
     projection: Projection,
     shortcut: ShortcutInput,
+    stride_on: Literal["conv1", "conv2"],
+    preactivation: bool = True,
 ) -> Value:
     """Pre-activation bottleneck unit with identity shortcut (He et al., 2016)."""
     width = b.let("width", b.divide(channels, reduction, "reduction"))
-    activated, skip = _start(
-        b, x, "Bottleneck", "bottleneck", channels, stride, bias, projection, shortcut
-    )
-    y = b.convolution("conv1", activated, width, kernel=1, bias=bias)
+    start = _Start("Bottleneck", "bottleneck", channels, stride, bias, projection, shortcut)
+    activated, skip = start.of(b, x, preactivation)
+    first, second = (stride, 1) if stride_on == "conv1" else (1, stride)
+    y = b.convolution("conv1", activated, width, kernel=1, stride=first, bias=bias)
     y = b.norm_relu("norm2", y)
-    y = b.convolution("conv2", y, width, kernel=3, stride=stride, bias=bias)
+    y = b.convolution("conv2", y, width, kernel=3, stride=second, bias=bias)
     y = b.norm_relu("norm3", y)
     y = b.convolution("conv3", y, channels, kernel=1, bias=bias)
     return b.add(skip, y)
@@ -47,11 +50,12 @@ def preactivation_basic(
     projection: Projection,
     shortcut: ShortcutInput,
     dropout: float,
+    preactivation: bool = True,
 ) -> Value:
     """Pre-activation unit of two 3x3 convolutions with identity shortcut (He et al., 2016)."""
-    activated, skip = _start(
-        b, x, "Basic", "unit of two 3x3 convolutions", channels, stride, bias, projection, shortcut
-    )
+    described = "unit of two 3x3 convolutions"
+    start = _Start("Basic", described, channels, stride, bias, projection, shortcut)
+    activated, skip = start.of(b, x, preactivation)
     y = b.convolution("conv1", activated, channels, kernel=3, stride=stride, bias=bias)
     y = b.dropout("dropout", b.norm_relu("norm2", y), dropout)
     y = b.convolution("conv2", y, channels, kernel=3, bias=bias)
@@ -69,6 +73,7 @@ def preactivation_inception(
     bias: bool,
     projection: Projection,
     shortcut: ShortcutInput,
+    preactivation: bool = True,
 ) -> Value:
     """Pre-activation unit of 1x1, 3x3 and double 3x3 branches with identity shortcut."""
     names = ("width1", "width2", "width3")
@@ -76,9 +81,8 @@ def preactivation_inception(
         b.let(name, b.divide(channels, reduction, "reductions"))
         for name, reduction in zip(names, reductions, strict=True)
     )
-    activated, skip = _start(
-        b, x, "Inception", "Inception unit", channels, stride, bias, projection, shortcut
-    )
+    start = _Start("Inception", "Inception unit", channels, stride, bias, projection, shortcut)
+    activated, skip = start.of(b, x, preactivation)
     activated = b.variable("activated", activated)
     branch1 = b.convolution("branch1", activated, width1, kernel=1, stride=stride, bias=bias)
     y = b.convolution("branch2_conv1", activated, width2, kernel=1, bias=bias)
@@ -100,37 +104,54 @@ def preactivation_inception(
     return b.add(skip, y)
 
 
-def _start(
-    b: Builder,
-    x: Value,
-    name: str,
-    description: str,
-    channels: Dimension,
-    stride: Dimension,
-    bias: bool,
-    projection: Projection,
-    shortcut: ShortcutInput,
-) -> tuple[Value, Value]:
-    """Return the activated input and the shortcut, an identity where it can and may be one."""
-    activated = b.norm_relu("norm1", x)
-    if projection == "when_needed" and b.all_equal((stride, 1), (x.channels, channels)):
-        b.variant(f"Preactivation{name}")
-        return activated, x
-    strided = "Strided" if b.same_padding and stride.value > 1 else ""
-    source = {
-        "activated": "the activated input",
-        "raw": "the raw input",
-        "normalized": "the input after a BN-ReLU of its own",
-    }[shortcut]
-    b.variant(
-        f"{strided}Projection{name}",
-        f"Pre-activation {description} whose shortcut projects {source}.",
-    )
-    projected = x
-    if shortcut == "activated":
-        projected = activated = b.variable("activated", activated)
-    elif shortcut == "normalized":
-        projected = b.norm_relu("shortcut_norm", x)
-    return activated, b.convolution(
-        "shortcut", projected, channels, kernel=1, stride=stride, bias=bias
-    )
+@dataclass(frozen=True)
+class _Start:
+    """What pre-activation units begin with: BN-ReLU, and the shortcut."""
+
+    name: str
+    description: str
+    channels: Dimension
+    stride: Dimension
+    bias: bool
+    projection: Projection
+    shortcut: ShortcutInput
+
+    def of(self, b: Builder, x: Value, preactivation: bool) -> tuple[Value, Value]:
+        """Return the activated input and the shortcut, an identity where it can and may be one.
+
+        Without `preactivation` the input is taken as activated already.
+        """
+        prefix, described = "", f"Pre-activation {self.description}"
+        if not preactivation:
+            prefix, described = "Activated", f"{described} of an input that is activated already"
+        activated = b.norm_relu("norm1", x) if preactivation else x
+        unchanged = (self.stride, 1), (x.channels, self.channels)
+        if self.projection == "when_needed" and b.all_equal(*unchanged):
+            b.variant(
+                f"{prefix or 'Preactivation'}{self.name}",
+                None if preactivation else f"{described}, with identity shortcut.",
+            )
+            return activated, x
+        strided = "Strided" if b.same_padding and self.stride.value > 1 else ""
+        source = {
+            "activated": "the activated input",
+            "raw": "the raw input",
+            "norm": "the input after a BN of its own",
+            "norm_relu": "the input after a BN-ReLU of its own",
+        }[self.shortcut]
+        b.variant(
+            f"{strided}{prefix}Projection{self.name}",
+            f"{described} whose shortcut projects {source}."
+            if preactivation
+            else f"{described}; the shortcut projects {source}.",
+        )
+        if self.shortcut == "activated" and preactivation:
+            activated = b.variable("activated", activated)
+        projected = activated if self.shortcut == "activated" else x
+        if self.shortcut in ("norm", "norm_relu"):
+            projected = b.batch_norm("shortcut_norm", x)
+        if self.shortcut == "norm_relu":
+            projected = b.relu(projected)
+        return activated, b.convolution(
+            "shortcut", projected, self.channels, kernel=1, stride=self.stride, bias=self.bias
+        )

@@ -13,6 +13,7 @@ from ranspec.ir.operations.elementwise import (
 )
 from ranspec.ir.operations.normalization import (
     BatchNorm,
+    ChannelAffine,
     ChannelNormalize,
     ChannelStandardize,
     SpatialAffine,
@@ -27,6 +28,7 @@ ALL = (
     AddScalar,
     AveragePool,
     BatchNorm,
+    ChannelAffine,
     ChannelNormalize,
     ChannelStandardize,
     Concatenate,
@@ -56,6 +58,7 @@ __all__ = [
     "AddScalar",
     "AveragePool",
     "BatchNorm",
+    "ChannelAffine",
     "ChannelNormalize",
     "ChannelStandardize",
     "Concatenate",

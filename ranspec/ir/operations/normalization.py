@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from ranspec.ir.dimension import Dimension
 from ranspec.ir.operation import (
@@ -20,6 +20,9 @@ from ranspec.ir.operation import (
 
 if TYPE_CHECKING:
     from ranspec.ir.operation import Array
+
+
+EpsilonUse = Literal["added", "least"]
 
 
 class _Normalized(NamedTuple):
@@ -109,21 +112,32 @@ class BatchNorm(Positionwise):
 
 @dataclass(frozen=True, eq=False)
 class ChannelNormalize(Positionwise):
-    """x / sqrt(sum over channels of x^2 + epsilon), at each position (Wang et al., f2)."""
+    """x divided at each position by its L2 norm over the channels (Wang et al., f2).
+
+    With s the sum of squares the norm is sqrt(s + epsilon), or sqrt(max(s, epsilon)) where
+    epsilon is the least sum (TensorFlow's l2_normalize).
+    """
 
     label: ClassVar[str] = "channel_normalize"
     cost: ClassVar[int] = 3
     keeps: ClassVar[Kept] = KEEPS_OUTPUT
 
     epsilon: float
+    epsilon_use: EpsilonUse = "added"
 
     def forward(
         self, arrays: Mapping[str, Array], *inputs: Array, training: bool
     ) -> tuple[Array, Any]:
+        import numpy as np
+
         from ranspec.ir.operations._arrays import reciprocal_root
 
         (x,) = inputs
-        inverse = reciprocal_root((x * x).sum(1, keepdims=True) + self.epsilon)
+        squares = (x * x).sum(1, keepdims=True)
+        if self.epsilon_use == "least":
+            inverse = reciprocal_root(np.maximum(squares, self.epsilon))
+            return x * inverse, (x * inverse * (squares > self.epsilon), inverse)
+        inverse = reciprocal_root(squares + self.epsilon)
         output = x * inverse
         return output, (output, inverse)
 
@@ -183,6 +197,42 @@ class ChannelStandardize(_Standardize):
 
     label: ClassVar[str] = "channel_standardize"
     axes: ClassVar[tuple[int, ...]] = (1,)
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelAffine(Positionwise):
+    """scale * x + shift, learned for each channel and shared by all positions."""
+
+    label: ClassVar[str] = "channel_affine"
+    cost: ClassVar[int] = 2
+    keeps: ClassVar[Kept] = KEEPS_INPUTS
+
+    channels: Dimension
+
+    def parameters(self) -> Mapping[str, ParameterSpec]:
+        def per_channel(initial: float) -> ParameterSpec:
+            return ParameterSpec((self.channels,), ("channel",), initial, False)
+
+        return {"scale": per_channel(1.0), "shift": per_channel(0.0)}
+
+    def forward(
+        self, arrays: Mapping[str, Array], *inputs: Array, training: bool
+    ) -> tuple[Array, Any]:
+        from ranspec.ir.operations._arrays import per_channel
+
+        (x,) = inputs
+        scale, shift = (per_channel(arrays[name], x.ndim) for name in ("scale", "shift"))
+        return scale * x + shift, x
+
+    def backward(
+        self, arrays: Mapping[str, Array], saved: Any, gradient: Array
+    ) -> tuple[tuple[Array, ...], Mapping[str, Array]]:
+        from ranspec.ir.operations._arrays import per_channel
+
+        x: Array = saved
+        axes = _all_but_channels(x)
+        gradients = {"scale": (gradient * x).sum(axes), "shift": gradient.sum(axes)}
+        return (gradient * per_channel(arrays["scale"], x.ndim),), gradients
 
 
 @dataclass(frozen=True, eq=False)
