@@ -140,6 +140,17 @@ class BatchNorm(keras.Layer):
         )
 
 
+class ChannelAffine(keras.Layer):
+    """Scale and shift that are learned for each channel and shared by all positions."""
+
+    def build(self, shape: tuple[int, ...]) -> None:
+        self.scale = self.add_weight(shape=shape[-1:], initializer="ones", name="scale")
+        self.shift = self.add_weight(shape=shape[-1:], initializer="zeros", name="shift")
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        return x * self.scale + self.shift
+
+
 class SpatialAffine(keras.Layer):
     """Scale and shift that are learned for each position and shared by all channels."""
 
@@ -191,11 +202,15 @@ def resize_nearest(x: tf.Tensor, size: tf.TensorShape) -> tf.Tensor:
     )
 
 
-def channel_normalize(x: tf.Tensor, epsilon: float) -> tf.Tensor:
-    """Divide each position's channels by their L2 norm."""
+def channel_normalize(x: tf.Tensor, epsilon: float, least: bool = False) -> tf.Tensor:
+    """Divide each position's channels by their L2 norm.
+
+    Epsilon is added to the sum of squares, or is the `least` that it is taken for.
+    """
     values = _at_least_float32(x)
-    norm = tf.reduce_sum(tf.square(values), axis=-1, keepdims=True)
-    return tf.cast(values * tf.math.rsqrt(norm + epsilon), x.dtype)
+    squares = tf.reduce_sum(tf.square(values), axis=-1, keepdims=True)
+    squares = tf.maximum(squares, epsilon) if least else squares + epsilon
+    return tf.cast(values * tf.math.rsqrt(squares), x.dtype)
 
 
 def channel_standardize(x: tf.Tensor, epsilon: float) -> tf.Tensor:

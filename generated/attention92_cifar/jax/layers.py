@@ -83,6 +83,17 @@ class GroupedConv(nnx.Conv):
         return y if bias is None else y + bias
 
 
+class ChannelAffine(nnx.Module):
+    """Scale and shift that are learned for each channel and shared by all positions."""
+
+    def __init__(self, channels: int) -> None:
+        self.scale = nnx.Param(jnp.ones(channels, jnp.float32))
+        self.shift = nnx.Param(jnp.zeros(channels, jnp.float32))
+
+    def __call__(self, x: Array) -> Array:
+        return (x * self.scale[...] + self.shift[...]).astype(x.dtype)
+
+
 class SpatialAffine(nnx.Module):
     """Scale and shift that are learned for each position and shared by all channels."""
 
@@ -94,11 +105,15 @@ class SpatialAffine(nnx.Module):
         return (x * self.scale[..., None] + self.shift[..., None]).astype(x.dtype)
 
 
-def channel_normalize(x: Array, epsilon: float) -> Array:
-    """Divide each position's channels by their L2 norm."""
+def channel_normalize(x: Array, epsilon: float, least: bool = False) -> Array:
+    """Divide each position's channels by their L2 norm.
+
+    Epsilon is added to the sum of squares, or is the `least` that it is taken for.
+    """
     values = _wide(x)
     squares = jnp.square(values).sum(axis=-1, keepdims=True)
-    return (values * lax.rsqrt(squares + epsilon)).astype(x.dtype)
+    squares = jnp.maximum(squares, epsilon) if least else squares + epsilon
+    return (values * lax.rsqrt(squares)).astype(x.dtype)
 
 
 def channel_standardize(x: Array, epsilon: float) -> Array:
