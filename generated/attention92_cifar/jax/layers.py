@@ -16,6 +16,7 @@ from flax import nnx
 from jax import Array, lax
 from numpy.typing import NDArray
 
+EpsilonUse = Literal["added", "least"]
 Margins = tuple[tuple[int, int], tuple[int, int]]
 Matrix = NDArray[np.float64]
 Padding = int | Literal["ceil", "same", "valid"]
@@ -105,14 +106,14 @@ class SpatialAffine(nnx.Module):
         return (x * self.scale[..., None] + self.shift[..., None]).astype(x.dtype)
 
 
-def channel_normalize(x: Array, epsilon: float, least: bool = False) -> Array:
+def channel_normalize(x: Array, epsilon: float, epsilon_use: EpsilonUse = "added") -> Array:
     """Divide each position's channels by their L2 norm.
 
-    Epsilon is added to the sum of squares, or is the `least` that it is taken for.
+    Epsilon is added to the sum of squares, or is the least that it is taken for.
     """
     values = _wide(x)
     squares = jnp.square(values).sum(axis=-1, keepdims=True)
-    squares = jnp.maximum(squares, epsilon) if least else squares + epsilon
+    squares = jnp.maximum(squares, epsilon) if epsilon_use == "least" else squares + epsilon
     return (values * lax.rsqrt(squares)).astype(x.dtype)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+EpsilonUse = Literal["added", "least"]
 Margins = tuple[tuple[int, int], tuple[int, int]]
 NO_MARGINS: Margins = ((0, 0), (0, 0))
 
@@ -202,14 +203,14 @@ def resize_nearest(x: tf.Tensor, size: tf.TensorShape) -> tf.Tensor:
     )
 
 
-def channel_normalize(x: tf.Tensor, epsilon: float, least: bool = False) -> tf.Tensor:
+def channel_normalize(x: tf.Tensor, epsilon: float, epsilon_use: EpsilonUse = "added") -> tf.Tensor:
     """Divide each position's channels by their L2 norm.
 
-    Epsilon is added to the sum of squares, or is the `least` that it is taken for.
+    Epsilon is added to the sum of squares, or is the least that it is taken for.
     """
     values = _at_least_float32(x)
     squares = tf.reduce_sum(tf.square(values), axis=-1, keepdims=True)
-    squares = tf.maximum(squares, epsilon) if least else squares + epsilon
+    squares = tf.maximum(squares, epsilon) if epsilon_use == "least" else squares + epsilon
     return tf.cast(values * tf.math.rsqrt(squares), x.dtype)
 
 
