@@ -1,8 +1,10 @@
-"""The readings of a spec: every combination of what its source leaves open.
+"""The readings of networks: every combination of what their source leaves open.
 
 A network is a row of parts (stem, stages, head) whose sizes and costs add up. What is open in one
 part is therefore costed part by part, and only what is open for all parts at once (units, masks,
-input) is costed combination by combination.
+input) is costed combination by combination. Several networks are searched for one reading that
+gives the printed figures of all: a network is not costed where those before it leave no reading
+that could be among the best.
 """
 
 from __future__ import annotations
@@ -18,11 +20,11 @@ from ranspec.analysis.count import Cost, block_costs
 from ranspec.analysis.figures import Figure
 from ranspec.blocks.network import network_parts
 from ranspec.compile import network_settings
-from ranspec.ir.builder import BlockCall, BuildError, Tracer
+from ranspec.ir.builder import BlockCall, BuildError, NetworkSettings, Tracer
 from ranspec.ir.operation import Sizes
 from ranspec.ir.trace import Trace
 from ranspec.spec import Spec, SpecError
-from ranspec.spec.alternatives import Readings
+from ranspec.spec.alternatives import Readings, referred
 from ranspec.spec.attention import EncoderDecoderMask
 
 if TYPE_CHECKING:
@@ -33,10 +35,16 @@ if TYPE_CHECKING:
     """A row of parameters, statistics and MACs for each reading; NaN for one that is none."""
 
 Choices = Mapping[str, tuple[Any, ...]]
-"""The values to try, by dotted key; the spec's own comes first."""
+"""The values to try, by dotted key; first what the specs have."""
 
 MANY = 1e6
 """More than the keys that a reading can change."""
+
+MOST_AT_ONCE = 500_000
+"""Combinations of the parts' choices that are held in memory."""
+
+MOST_TRACES = 2_000
+"""Traces that are kept for the blocks they share with others."""
 
 CONVENTIONS: Mapping[str, str] = {
     "trainable": "trainable parameters",
@@ -46,20 +54,29 @@ CONVENTIONS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What a source prints."""
+    """A network, and what a source prints of it."""
 
+    spec: Spec
     parameters: Figure | None
     macs: Figure | None
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """A network's figures under a reading and a convention."""
+
+    parameters: int
+    macs: int
+
+
 @dataclass(frozen=True)
 class Reading:
-    """A reading of a spec under a convention, and how near it comes to what is printed."""
+    """A reading under a convention, and how near it comes to what is printed."""
 
     changes: Mapping[str, Any]
     convention: str
-    parameters: int
-    macs: int
+    networks: tuple[Counted, ...]
+    """One for each target, in their order."""
     matches: bool
     distance: float
     """The largest relative difference from a printed figure."""
@@ -79,17 +96,25 @@ class Search:
     tried: int
     matching: int
     impossible: int
-    """Combinations that cannot be built."""
+    """Combinations that cannot be built, as far as they were costed."""
+    pruned: int
+    """Combinations that some of the networks ruled out, so that the others were not costed."""
 
 
-def choices_of(spec: Spec, alternatives: Choices) -> dict[str, tuple[Any, ...]]:
-    """Return the values to try at each key: the spec's own, then the others."""
-    readings = Readings(spec)
+def choices_of(specs: Sequence[Spec], alternatives: Choices) -> dict[str, tuple[Any, ...]]:
+    """Return the values to try at each key: what the specs have, then the others.
+
+    Where the specs have different values, the first is `=KEY`: each keeps its own.
+    """
     return {
         key: (own, *(value for value in values if value != own))
         for key, values in alternatives.items()
-        for own in [readings.value(key)]
+        for own in [_own(key, [Readings(spec).value(key) for spec in specs])]
     }
+
+
+def _own(key: str, values: Sequence[Any]) -> Any:
+    return values[0] if all(value == values[0] for value in values) else f"={key}"
 
 
 def size_of(choices: Choices) -> int:
@@ -98,80 +123,67 @@ def size_of(choices: Choices) -> int:
 
 
 def search(
-    spec: Spec,
+    targets: Sequence[Target],
     choices: Choices,
-    target: Target,
     *,
     conventions: Sequence[str] = tuple(CONVENTIONS),
     limit: int = 20,
     progress: Callable[[int], None] = lambda tried: None,
 ) -> Search:
-    """Find the readings that print the given figures, or come nearest.
+    """Find the readings that give every printed figure, or come nearest.
 
     `progress` is told how many combinations were tried since it was told last.
     """
-    space = _Space.of(spec, choices)
+    space = _Space.of([target.spec for target in targets], choices)
+    ledgers: dict[NetworkSettings, _Ledger] = {}
+    networks = [_Network(target, Readings(target.spec), space, ledgers) for target in targets]
     best: list[Reading] = []
-    matching = impossible = 0
+    matching = impossible = pruned = 0
     for shared in _combinations(space.shared):
-        costs = space.costs(shared)
-        found, hits, invalid = _rated(space, shared, costs, target, conventions, limit)
-        best = sorted([*best, *found], key=lambda reading: reading.rank)[:limit]
-        matching += hits
-        impossible += invalid
-        progress(len(costs))
-    return Search(tuple(best), size_of(choices), matching, impossible)
+        costs, ratings = _rated(networks, shared, conventions, _worst(best, limit))
+        if len(costs) == len(networks):
+            found = _listed(space, shared, costs, ratings, limit)
+            best = sorted([*best, *found], key=lambda reading: reading.rank)[:limit]
+            matching += _count_any(rating.matches for rating in ratings.values())
+        else:
+            pruned += space.size
+        impossible += _count_any(_missing(cost) for cost in costs)
+        progress(space.size)
+    return Search(tuple(best), size_of(choices), matching, impossible, pruned)
 
 
 @dataclass(frozen=True, eq=False)
 class _Space:
-    """A spec's choices: those of all parts at once, and those of one part each."""
+    """The choices for all parts at once, and those for one part each."""
 
-    readings: Readings
     shared: Choices
     local: Mapping[str, Choices]
-    _ledgers: dict[Hashable, _Ledger] = field(default_factory=dict)
-    _variants: dict[str, list[Spec | None]] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, spec: Spec, choices: Choices) -> _Space:
-        local: dict[str, dict[str, tuple[Any, ...]]] = {
-            name: {} for name in ("stem", *spec.stages, "head")
+    def of(cls, specs: Sequence[Spec], choices: Choices) -> _Space:
+        rows = {tuple(spec.stages) for spec in specs}
+        stages = rows.pop() if len(rows) == 1 else ()
+        linked = {
+            key for values in choices.values() for value in values if (key := referred(value))
         }
-        shared: dict[str, tuple[Any, ...]] = {}
-        for key, values in choices.items():
-            local.get(_part(key), shared)[key] = values
-        return cls(Readings(spec), shared, local)
+        linked |= {key for key, values in choices.items() if any(map(referred, values))}
+        local: dict[str, dict[str, tuple[Any, ...]]] = {
+            name: {
+                key: values
+                for key, values in choices.items()
+                if _part(key) == name and key not in linked
+            }
+            for name in ("stem", *stages, "head")
+        }
+        while prod(map(size_of, local.values())) > MOST_AT_ONCE:
+            local.popitem()
+        kept = {key for part in local.values() for key in part}
+        return cls({key: choices[key] for key in choices if key not in kept}, local)
 
-    def costs(self, shared: Mapping[str, Any]) -> Costs:
-        """Return the costs of every combination of the parts' choices, the last varying first."""
-        import numpy as np
-
-        try:
-            spec = self.readings.read(shared)
-        except SpecError:
-            return np.full((prod(map(size_of, self.local.values())), 3), np.nan)
-        settings = network_settings(spec)
-        ledger = self._ledgers.setdefault(settings, _Ledger(Tracer(settings)))
-        image = (spec.input.height, spec.input.width, spec.input.channels)
-        return _sums(ledger, self._parts(spec), image, {})
-
-    def _parts(self, spec: Spec) -> list[list[list[BlockCall] | None]]:
-        """Return the variants of each part, None for one that is no part."""
-        return [
-            [
-                None if variant is None else _calls(spec, variant, name)
-                for variant in self._read(name)
-            ]
-            for name in self.local
-        ]
-
-    def _read(self, name: str) -> list[Spec | None]:
-        if name not in self._variants:
-            self._variants[name] = [
-                _valid(self.readings, local) for local in _combinations(self.local[name])
-            ]
-        return self._variants[name]
+    @cached_property
+    def size(self) -> int:
+        """How many combinations of the parts' choices there are."""
+        return prod(map(size_of, self.local.values()))
 
     @cached_property
     def _local_values(self) -> dict[str, tuple[Any, ...]]:
@@ -179,7 +191,7 @@ class _Space:
 
     @cached_property
     def local_changes(self) -> NDArray[np.int64]:
-        """How many of the parts' choices are not the spec's own, for each combination."""
+        """How many of the parts' choices are not the specs' own, for each combination."""
         import numpy as np
 
         total = np.zeros(1, dtype=np.int64)
@@ -188,21 +200,80 @@ class _Space:
         return total
 
     def changes(self, shared: Mapping[str, Any], index: int = 0) -> dict[str, Any]:
-        """Return what a combination changes of the spec."""
+        """Return what a combination changes of the specs."""
         chosen = {}
         for key, values in reversed(self._local_values.items()):
             index, position = divmod(index, len(values))
             chosen[key] = values[position]
+        own = {
+            key: values[0] for key, values in (*self.shared.items(), *self._local_values.items())
+        }
         ordered = dict(shared) | dict(reversed(chosen.items()))
-        return {key: value for key, value in ordered.items() if value != self.readings.value(key)}
+        return {key: value for key, value in ordered.items() if value != own[key]}
+
+
+@dataclass(frozen=True, eq=False)
+class _Network:
+    """One of the networks, costed under the choices of a space."""
+
+    target: Target
+    readings: Readings
+    space: _Space
+    ledgers: dict[NetworkSettings, _Ledger]
+    """Shared with the other networks, which are made of the same blocks."""
+    _variants: dict[tuple[str, str], list[Spec | None]] = field(default_factory=dict)
+
+    def costs(self, shared: Mapping[str, Any]) -> Costs:
+        """Return the costs of every combination of the parts' choices, the last varying first."""
+        import numpy as np
+
+        try:
+            spec = self.readings.read(shared)
+        except SpecError:
+            return np.full((self.space.size, 3), np.nan)
+        settings = network_settings(spec)
+        ledger = self.ledgers.setdefault(settings, _Ledger(settings))
+        image = (spec.input.height, spec.input.width, spec.input.channels)
+        return _sums(ledger, self._parts(spec, shared), image, {})
+
+    def _parts(self, spec: Spec, shared: Mapping[str, Any]) -> list[list[list[BlockCall] | None]]:
+        """Return the variants of each part, None for one that is no part."""
+        return [
+            [
+                None if variant is None else _calls(spec, variant, name)
+                for variant in self._read(name, shared)
+            ]
+            for name in ("stem", *spec.stages, "head")
+        ]
+
+    def _read(self, name: str, shared: Mapping[str, Any]) -> list[Spec | None]:
+        """Return the specs whose settings of one part are its variants."""
+        stages = self.target.spec.stages.values()
+        own = any(stage.unit or stage.attention for stage in stages)
+        if not own and not any(map(_is_structural, shared)):
+            shared = {}
+        key = (name, repr(shared))
+        if key not in self._variants:
+            self._variants[key] = [
+                _valid(self.readings, {**shared, **local})
+                for local in _combinations(self.space.local.get(name, {}))
+            ]
+        return self._variants[key]
+
+
+_PARTS = {"stem": "stem", "head": "head", "classes": "head"}
 
 
 def _part(key: str) -> str:
     """Return the part that a key is about; nothing for one that is about all."""
     first, *rest = key.split(".")
-    if first == "stages" and len(rest) > 1:
-        return rest[0]
-    return {"stem": "stem", "head": "head", "classes": "head"}.get(first, "")
+    return rest[0] if first == "stages" and len(rest) > 1 else _PARTS.get(first, "")
+
+
+def _is_structural(key: str) -> bool:
+    """Tell whether a key is among the settings of a part, or of several."""
+    first = key.partition(".")[0]
+    return first == "stages" or first in _PARTS
 
 
 def _combinations(choices: Choices) -> Iterable[dict[str, Any]]:
@@ -234,30 +305,50 @@ def _calls(spec: Spec, variant: Spec, name: str) -> list[BlockCall] | None:
     return dict(parts)[name]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class _Ledger:
     """Costs of blocks, each traced and counted once."""
 
-    tracer: Tracer
-    known: dict[Trace, Cost] = field(default_factory=dict)
+    settings: NetworkSettings
+    _known: dict[Hashable, tuple[Cost, Sizes] | None] = field(default_factory=dict)
+    _costs: dict[Trace, Cost] = field(default_factory=dict)
+    _tracer: Tracer | None = None
 
     def cost(self, calls: Sequence[BlockCall], sizes: Sizes) -> tuple[Cost, Sizes] | None:
         """Return what a row of blocks costs and gives; None if it cannot be built."""
         total = Cost()
         last: tuple[BlockCall, Sizes] | None = None
-        trace: Trace | None = None
+        found: tuple[Cost, Sizes] | None = None
+        for call in calls:
+            if last is None or last != (call, sizes):
+                last = call, sizes
+                found = self._cost(call, sizes)
+            if found is None:
+                return None
+            cost, sizes = found
+            total += cost
+        return total, sizes
+
+    def _cost(self, call: BlockCall, sizes: Sizes) -> tuple[Cost, Sizes] | None:
+        key = (
+            call.block.function,
+            tuple(call.structure.items()),
+            tuple((name, number.value) for name, number in call.numbers.items()),
+            sizes,
+        )
+        if key not in self._known:
+            self._known[key] = self._traced(call, sizes)
+        return self._known[key]
+
+    def _traced(self, call: BlockCall, sizes: Sizes) -> tuple[Cost, Sizes] | None:
+        if self._tracer is None or len(self._costs) > MOST_TRACES:
+            self._tracer = Tracer(self.settings, symbolic=False)
+            self._costs.clear()
         try:
-            for call in calls:
-                if trace is None or last != (call, sizes):
-                    last = call, sizes
-                    trace = self.tracer.trace(call, [sizes])
-                if trace not in self.known:
-                    block_costs(trace, self.known)
-                total += self.known[trace]
-                sizes = trace.sizes[trace.output]
+            trace = self._tracer.trace(call, [sizes])
         except BuildError:
             return None
-        return total, sizes
+        return block_costs(trace, self._costs)[trace], trace.sizes[trace.output]
 
 
 def _sums(
@@ -287,46 +378,116 @@ def _sums(
     return known[key]
 
 
+@dataclass(frozen=True, slots=True)
+class _Rating:
+    """How near each combination of the parts' choices comes under a convention."""
+
+    distance: NDArray[np.float64]
+    matches: NDArray[np.bool_]
+
+    @property
+    def nearest(self) -> float:
+        """The least distance; below 0 where one matches."""
+        return -1.0 if self.matches.any() else float(self.distance.min())
+
+
 def _rated(
-    space: _Space,
+    networks: Sequence[_Network],
     shared: Mapping[str, Any],
-    costs: Costs,
-    target: Target,
     conventions: Sequence[str],
-    limit: int,
-) -> tuple[list[Reading], int, int]:
-    """Return the best of some combinations, and how many match and cannot be built."""
+    worst: float,
+) -> tuple[list[Costs], dict[str, _Rating]]:
+    """Cost the networks and rate what they have in common.
+
+    Ends with the first network after which nothing can be as near as `worst`.
+    """
     import numpy as np
 
-    possible = ~np.isnan(costs[:, 0])
+    costs: list[Costs] = []
+    ratings: dict[str, _Rating] = {}
+    for network in networks:
+        costs.append(network.costs(shared))
+        for convention in conventions:
+            rating = _rating(costs[-1], network.target, convention)
+            if before := ratings.get(convention):
+                rating = _Rating(
+                    np.maximum(before.distance, rating.distance), before.matches & rating.matches
+                )
+            ratings[convention] = rating
+        if all(rating.nearest > worst for rating in ratings.values()):
+            break
+    return costs, ratings
+
+
+def _rating(costs: Costs, target: Target, convention: str) -> _Rating:
+    import numpy as np
+
+    possible = ~_missing(costs)
+    distance = np.where(possible, 0.0, inf)
+    matches = possible
+    for values, figure in (
+        (_parameters(costs, convention), target.parameters),
+        (costs[:, 2], target.macs),
+    ):
+        if figure is not None:
+            distance = np.fmax(distance, np.abs(values / figure.value - 1))
+            matches = matches & (np.abs(values - figure.value) <= figure.step / 2)
+    return _Rating(distance, matches)
+
+
+def _parameters(costs: Costs, convention: str) -> NDArray[np.float64]:
+    return costs[:, 0] + (costs[:, 1] if convention == "with-statistics" else 0)
+
+
+def _missing(costs: Costs) -> NDArray[np.bool_]:
+    import numpy as np
+
+    return np.isnan(costs[:, 0])
+
+
+def _worst(best: Sequence[Reading], limit: int) -> float:
+    """Return the distance beyond which no reading is among the best."""
+    if len(best) < limit and not any(reading.matches for reading in best):
+        return inf
+    return 0.0 if best[0].matches else best[-1].distance
+
+
+def _count_any(rows: Iterable[NDArray[np.bool_]]) -> int:
+    import numpy as np
+
+    return int(np.logical_or.reduce(list(rows)).sum())
+
+
+def _listed(
+    space: _Space,
+    shared: Mapping[str, Any],
+    costs: Sequence[Costs],
+    ratings: Mapping[str, _Rating],
+    limit: int,
+) -> list[Reading]:
+    """Return the best of some combinations under each convention."""
+    import numpy as np
+
     changes = space.local_changes + len(space.changes(shared))
-    matching = np.zeros(len(costs), dtype=bool)
     best: list[Reading] = []
-    for convention in conventions:
-        parameters = costs[:, 0] + (costs[:, 1] if convention == "with-statistics" else 0)
-        macs = costs[:, 2]
-        distance = np.where(possible, 0.0, inf)
-        matches = possible.copy()
-        for values, figure in ((parameters, target.parameters), (macs, target.macs)):
-            if figure is not None:
-                distance = np.fmax(distance, np.abs(values / figure.value - 1))
-                matches &= np.abs(values - figure.value) <= figure.step / 2
-        matching |= matches
-        few = changes + np.fmin(distance, 0.5)
-        order = _first(np.where(matches, few, MANY + distance + 1e-9 * changes), limit)
+    for convention, rating in ratings.items():
+        few = changes + np.fmin(rating.distance, 0.5)
+        order = np.where(rating.matches, few, MANY + rating.distance + 1e-9 * changes)
         best += [
             Reading(
                 changes=space.changes(shared, int(index)),
                 convention=convention,
-                parameters=int(parameters[index]),
-                macs=int(macs[index]),
-                matches=bool(matches[index]),
-                distance=float(distance[index]),
+                networks=tuple(
+                    Counted(int(_parameters(cost, convention)[index]), int(cost[index, 2]))
+                    for cost in costs
+                ),
+                matches=bool(rating.matches[index]),
+                distance=float(rating.distance[index]),
             )
-            for index in order
-            if possible[index]
+            for index in _first(order, limit)
+            if rating.distance[index] < inf
         ]
-    return best, int(matching.sum()), int((~possible).sum())
+    return best
 
 
 def _first(values: Any, limit: int) -> Any:

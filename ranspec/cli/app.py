@@ -128,6 +128,7 @@ app.command(
         "ranspec explain attention452_cifar --parameters 8.6M",
         "ranspec explain attention92_imagenet --parameters 51.3M --macs 10.4G",
         "ranspec explain attention452_cifar --parameters 8.6M --vary attention.r=[1,2,3]",
+        "ranspec explain attention92_cifar attention236_cifar attention452_cifar",
     ),
 )(explain_figures)
 app.command(

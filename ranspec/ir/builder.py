@@ -169,6 +169,8 @@ class Tracer:
     """Runs blocks, each only once for the same arguments and input sizes."""
 
     settings: NetworkSettings
+    symbolic: bool = True
+    """Whether traces keep the expressions that code is written from; sizes and costs need none."""
     _traces: dict[Hashable, Trace] = field(default_factory=dict)
 
     def trace(self, call: BlockCall, inputs: Sequence[Sizes]) -> Trace:
@@ -225,7 +227,7 @@ class Builder:
             description=self._description,
             arguments=self._arguments,
             inputs=self._block.inputs,
-            nodes=tuple(self._resolved(node) for node in self._nodes),
+            nodes=tuple(map(self._resolved, self._nodes) if self._tracer.symbolic else self._nodes),
             sizes=tuple(tuple(size.value for size in value.shape) for value in self._values),
             output=index,
             output_shape=tuple(self._resolved_dimension(size) for size in output.shape),
@@ -496,7 +498,7 @@ class Builder:
 
     def _argument(self, name: str, value: int) -> Dimension:
         self._arguments[name] = value
-        return Dimension(value, Argument(name))
+        return Dimension(value, Argument(name) if self._tracer.symbolic else None)
 
     def _unique(self, name: str, *, numbered: bool) -> str:
         _check_name(self._block, name)

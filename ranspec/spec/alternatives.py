@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -19,6 +20,8 @@ NETWORK_KEYS = ("input", "classes", "stem", "unit", "attention", "stages", "head
 """The keys of a spec that decide its network's size and cost."""
 
 _CHANGED = Origin("alternatives")
+
+_REFERENCE = re.compile(r"=\s*(?:(\d{1,3})\s*\*\s*)?([\w.]+)\s*(?:([+-])\s*(\d{1,3}))?")
 
 
 @dataclass(frozen=True)
@@ -53,10 +56,31 @@ class Readings:
         return value
 
     def read(self, changes: Mapping[str, Any]) -> Spec:
-        """Return the spec with other values at some keys; raise SpecError if it is none."""
-        overrides = (_override(key, value) for key, value in changes.items())
+        """Return the spec with other values at some keys; raise SpecError if it is none.
+
+        A value `=KEY`, `=2*KEY` or `=KEY+1` is that of another key.
+        """
+        overrides = (
+            _override(key, self._value(value, changes))
+            for key, value in changes.items()
+            if referred(value) != key
+        )
         node = inherit(reduce(merge, overrides, self._node))
         return validate(node.plain(), lambda path, is_key: _CHANGED)
+
+    def _value(self, value: Any, changes: Mapping[str, Any]) -> Any:
+        """Return what a value refers to, which is no reference itself."""
+        other = referred(value)
+        if other is None:
+            return value
+        found = changes.get(other, self.value(other))
+        if referred(found) == other:
+            found = self.value(other)
+        matched = _REFERENCE.fullmatch(value)
+        if isinstance(found, bool) or not isinstance(found, int) or not matched:
+            raise SpecError([Problem.at(_CHANGED, (), f"{value!r}: {other} is {show(found)}")])
+        factor, _, sign, number = matched.groups(default="")
+        return int(factor or 1) * found + int(f"{sign}{number or 0}")
 
     def problem(self, key: str, value: Any) -> str | None:
         """Say what is wrong with a value at a dotted key, if anything is."""
@@ -71,6 +95,12 @@ class Readings:
         except SpecError as error:
             return "; ".join(_relative(problem, key) for problem in error.problems)
         return None
+
+
+def referred(value: Any) -> str | None:
+    """Return the key that a value `=KEY` refers to; None for a value that stands for itself."""
+    found = _REFERENCE.fullmatch(value) if isinstance(value, str) else None
+    return found and found[2]
 
 
 def parse_alternative(text: str) -> tuple[str, tuple[Any, ...]]:
@@ -119,7 +149,7 @@ def checked_alternatives(
 
 
 def _relative(problem: Problem, key: str) -> str:
-    return problem.message if problem.key == key else f"{problem.key}: {problem.message}"
+    return problem.message if problem.key in (key, "") else f"{problem.key}: {problem.message}"
 
 
 def _override(key: str, value: Any) -> Node:

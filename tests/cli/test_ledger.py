@@ -45,7 +45,9 @@ def test_the_ledger_is_data_for_programs() -> None:
     [
         (["count"], "name a spec, or give --paper for all"),
         (["count", "--paper", "--by", "stage"], "--paper goes without"),
-        (["explain", "attention452_cifar"], "give --parameters, --macs or both"),
+        (["explain", "attention_digits"], "give --parameters, --macs or both"),
+        (["explain", "attention92_cifar", "attention236_cifar", "--macs", "1M"], "found 1 for 2"),
+        (["explain", "attention452_cifar", "--also", "attention.r=[=attention.tt]"], "tt is null"),
         (["explain", "attention452_cifar", "--macs", "much"], "found 'much', expected a number"),
         (["explain", "attention_digits", "--macs", "1M"], "declares no alternatives"),
         (["explain", "attention452_cifar", "--macs", "1M", "--vary", "clases"], "classes?"),
@@ -96,8 +98,42 @@ def test_too_many_combinations_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     assert "stages.stage1.mask_depth" in " ".join(result.stderr.split())
 
 
-def test_the_worked_example_of_the_documentation_is_what_the_command_prints() -> None:
+JOINT = ("attention92_cifar", "attention236_cifar", "attention452_cifar")
+
+
+def test_one_reading_is_found_for_several_networks() -> None:
+    vary = ("--vary", "attention.mask.skip_units", "--vary", "stages.stage1.mask_depth=[4]")
+    figures = ("--parameters", "1.96M", "--parameters", "5.44M", "--parameters", "9.2M")
+    code, found = explained(*JOINT, *vary, *figures)
+    assert code == 0
+    assert found["names"] == list(JOINT)
+    (reading,) = (item for item in found["readings"] if item["matches"])
+    assert reading["changes"] == {"stages.stage1.mask_depth": 4, "attention.mask.skip_units": 2}
+    assert [len(item["relative_differences"]) for item in reading["networks"]] == [1, 1, 1]
+
+
+def test_where_no_reading_gives_all_figures_the_nearest_are_named() -> None:
+    result = ranspec("explain", *JOINT, "--vary", "attention.mask.skip_units", "--limit", "2")
+    assert result.exit_code == 1
+    first, _, header, *rows = result.stdout.splitlines()
+    assert first == (
+        "attention92_cifar, attention236_cifar and attention452_cifar: none of 3 combinations "
+        "prints 1.9 M, 5.1 M and 8.6 M parameters; the nearest:"
+    )
+    assert header.split().count("off") == 3
+    assert len(rows) == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["attention452_cifar", "--parameters", "8.6M", "--limit", "4"],
+        [*JOINT, "--limit", "3", "--format", "markdown"],
+    ],
+)
+def test_the_worked_examples_of_the_documentation_are_what_the_command_prints(
+    command: list[str],
+) -> None:
     text = (DOCS / "explain.md").read_text(encoding="utf-8")
-    command = ["attention452_cifar", "--parameters", "8.6M", "--limit", "4"]
     shown = ranspec("explain", *command).stdout
     assert f"$ ranspec explain {' '.join(command)}\n{shown}" in text
