@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import keyword
 import math
+import re
 
 from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
@@ -12,6 +13,28 @@ from ranspec.ir.graph import Graph
 from ranspec.ir.verifier import verify_graph
 from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
 from ranspec.spec.families import STAGE_PARTS
+
+_DATA = r"(?<=[a-z0-9])(_tiny)?_(cifar(10|100)?|imagenet)$"
+_SPELLINGS = {
+    "arl": "ARL",
+    "attentioninception": "AttentionInception",
+    "attentionnext": "AttentionNeXt",
+    "cbam": "CBAM",
+    "cifar": "CIFAR",
+    "densenet": "DenseNet",
+    "googlenet": "GoogLeNet",
+    "imagenet": "ImageNet",
+    "localconv": "LocalConv",
+    "mobilenet": "MobileNet",
+    "nal": "NAL",
+    "resattnet": "ResAttNet",
+    "resnet": "ResNet",
+    "resnext": "ResNeXt",
+    "senet": "SENet",
+    "vgg": "VGG",
+    "wrn": "WRN",
+}
+"""Words of network names as papers write them; others are capitalised."""
 
 _DIVISORS = frozenset({"groups", "reduction", "reductions"})
 """Settings that a stage's channels are divided by: where they are defaults, channels are wrong."""
@@ -68,10 +91,19 @@ def network_settings(spec: Spec) -> NetworkSettings:
 
 
 def class_name(name: str) -> str:
-    """Turn a spec's name into a class name: `attention92_cifar` into `Attention92Cifar`."""
-    camel = "".join(word.capitalize() for word in name.split("_"))
+    """Turn a spec's name into a class name as people write it: `wrn28_10_cifar` into `WRN28x10`.
+
+    The data it is trained on is no part of the name.
+    """
+    network = re.sub(_DATA, "", name)
+    spaced = re.sub(r"(?<=[0-9])_(?=[0-9])", "x", network)
+    camel = "".join(_spelled(word) for word in re.findall(r"[a-z]+|[0-9][0-9x]*", spaced))
     taken = keyword.iskeyword(camel) or hasattr(builtins, camel)
     return f"{camel}Network" if taken else camel
+
+
+def _spelled(word: str) -> str:
+    return _SPELLINGS.get(word, word.capitalize())
 
 
 def _spec_path(loaded: LoadedSpec, error: BuildError) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import Backend
-from ranspec.ir.graph import Definition, Graph
+from ranspec.ir.definitions import Definition
+from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation, Sizes
 from ranspec.ir.trace import BlockNode, OperationNode, Trace
 

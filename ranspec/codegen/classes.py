@@ -29,8 +29,9 @@ from ranspec.codegen.code import (
 from ranspec.codegen.names import bound_names, check_names, class_names
 from ranspec.codegen.statements import arrange, name_variables
 from ranspec.ir.decomposition import decomposed
+from ranspec.ir.definitions import Definition
 from ranspec.ir.dimension import Named, arguments_of
-from ranspec.ir.graph import Definition, Graph
+from ranspec.ir.graph import Graph
 from ranspec.ir.operations.elementwise import sizes
 from ranspec.ir.trace import Instance, OperationNode
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 from importlib.resources import files
 
 from ranspec.codegen.backend import Backend, CodeBackend, UnsupportedError
-from ranspec.ir.graph import Definition, Graph
+from ranspec.ir.definitions import Definition
+from ranspec.ir.graph import Graph
 
 MODEL = "model.py.j2"
 

@@ -7,8 +7,8 @@ import inspect
 import itertools
 import keyword
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
-from typing import Any, NoReturn, get_args, get_type_hints, overload
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, NoReturn, get_args, get_origin, get_type_hints
 
 from ranspec.errors import RanspecError
 from ranspec.ir import operations as ops
@@ -17,6 +17,7 @@ from ranspec.ir.dimension import (
     Dimension,
     Expression,
     Named,
+    Setting,
     dimension,
     substitute,
 )
@@ -24,7 +25,7 @@ from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, Shape
 from ranspec.ir.operations.elementwise import Learning
 from ranspec.ir.operations.normalization import EpsilonUse
 from ranspec.ir.operations.pooling import PoolPadding
-from ranspec.ir.trace import BlockNode, Instance, Node, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, Instance, Node, OperationNode, Trace, rewritten
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -70,12 +71,14 @@ class Block:
     """A function that builds a part of a network, to be run under a `Builder`.
 
     Keyword arguments of type `Dimension` are numbers that may differ between the instances of one
-    generated class; all others decide its structure.
+    generated class; those of type `Setting` are constants of the class where they do not. All
+    others decide its structure.
     """
 
     function: Callable[..., Value]
     inputs: tuple[str, ...]
     numeric: tuple[str, ...]
+    settings: tuple[str, ...]
     structural: tuple[str, ...]
     defaults: Mapping[str, Any]
 
@@ -125,24 +128,30 @@ def block(function: Callable[..., Value]) -> Block:
     """
     signature = inspect.signature(function).parameters.values()
     try:
-        types = get_type_hints(function)
+        types = get_type_hints(function, include_extras=True)
     except NameError as error:
         raise BlockError(f"block {function.__name__}: {error}") from error
     inputs = [p.name for p in signature if p.kind is p.POSITIONAL_OR_KEYWORD][1:]
     keywords = [p for p in signature if p.kind is p.KEYWORD_ONLY]
-    numeric = [
-        p.name for p in keywords if Dimension in (hint := types.get(p.name), *get_args(hint))
-    ]
+    settings = [p.name for p in keywords if Setting in _alternatives(types.get(p.name))]
+    plain = [p.name for p in keywords if Dimension in _alternatives(types.get(p.name))]
+    numeric = [p.name for p in keywords if p.name in {*settings, *plain}]
     found = Block(
         function,
         tuple(inputs),
         tuple(numeric),
+        tuple(settings),
         tuple(p.name for p in keywords if p.name not in numeric),
         {p.name: p.default for p in keywords if p.default is not p.empty},
     )
     for name in (*inputs, *numeric):
         _check_name(found, name, USED_NAMES)
     return found
+
+
+def _alternatives(hint: object) -> tuple[object, ...]:
+    """Return the types of a union, or the one type."""
+    return (hint,) if get_origin(hint) is Annotated else (hint, *get_args(hint))
 
 
 def _check_name(owner: Block, name: str, taken: Collection[str] = ()) -> None:
@@ -226,8 +235,9 @@ class Builder:
             class_name=self._class_name,
             description=self._description,
             arguments=self._arguments,
+            settings=frozenset(self._block.settings),
             inputs=self._block.inputs,
-            nodes=tuple(map(self._resolved, self._nodes) if self._tracer.symbolic else self._nodes),
+            nodes=tuple(self._resolved(node) for node in self._nodes),
             sizes=tuple(tuple(size.value for size in value.shape) for value in self._values),
             output=index,
             output_shape=tuple(self._resolved_dimension(size) for size in output.shape),
@@ -257,10 +267,10 @@ class Builder:
             raise BlockError(f"block {self._block.name} calls two numbers {name!r}")
         return Dimension(number.value, Named(name, number.expression))
 
-    def divide(self, number: Dimension, divisor: int, key: str) -> Dimension:
+    def divide(self, number: Dimension, divisor: Dimension | int, key: str) -> Dimension:
         """Divide exactly; raise `BuildError` naming `key` where a remainder is left."""
-        if number.value % divisor:
-            self.fail(f"{number.value} channels are not divisible by {key} {divisor}", key)
+        if number.value % int(divisor):
+            self.fail(f"{number.value} channels are not divisible by {key} {int(divisor)}", key)
         return number // divisor
 
     def fail(self, message: str, key: str | None = None) -> NoReturn:
@@ -530,27 +540,9 @@ class Builder:
             key: substitute(value, step) for key, value in self._replacements.items()
         } | step
 
-    @overload
-    def _resolved(self, node: OperationNode) -> OperationNode: ...
-    @overload
-    def _resolved(self, node: BlockNode) -> BlockNode: ...
     def _resolved(self, node: Node) -> Node:
         """Write a node in the arguments that are left when all equalities are known."""
-        if isinstance(node, OperationNode):
-            changes = {
-                item.name: self._resolved_dimension(value)
-                for item in fields(node.operation)
-                if isinstance(value := getattr(node.operation, item.name), Dimension)
-            }
-            return replace(node, operation=replace(node.operation, **changes))
-        instances = tuple(
-            Instance(
-                instance.trace,
-                {name: self._resolved_dimension(size) for name, size in instance.arguments.items()},
-            )
-            for instance in node.instances
-        )
-        return replace(node, instances=instances)
+        return rewritten(node, self._replacements) if self._tracer.symbolic else node
 
     def _resolved_dimension(self, number: Dimension) -> Dimension:
         return Dimension(number.value, substitute(number.expression, self._replacements))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,3 +180,7 @@ class Dimension:
 def dimension(value: Dimension | int) -> Dimension:
     """Return a dimension, making a constant of a plain integer."""
     return value if isinstance(value, Dimension) else Dimension(value)
+
+
+Setting = Annotated[Dimension, "a constant of the class where all its instances agree"]
+"""The type of a block's number that is rather a property of the network, such as `reduction`."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import overload
 
-from ranspec.ir.dimension import Dimension
+from ranspec.ir.dimension import Dimension, Expression, substitute
 from ranspec.ir.operation import Operation, Shape, Sizes
 
 
@@ -62,6 +63,8 @@ class Trace:
     description: str
     arguments: Mapping[str, int]
     """What each number was, in constructor order: those of the inputs, then those declared."""
+    settings: frozenset[str]
+    """Those of them that are constants of the class where all its instances agree."""
     inputs: tuple[str, ...]
     """Names of the inputs; they are values 0, 1, ..."""
     nodes: tuple[Node, ...]
@@ -70,3 +73,34 @@ class Trace:
     output: int
     output_shape: Shape
     """The output's shape, in terms of this block's arguments."""
+
+    def with_nodes(self, nodes: Sequence[Node]) -> Trace:
+        """Return the same trace with its nodes written otherwise."""
+        return replace(self, nodes=tuple(nodes))
+
+
+@overload
+def rewritten(node: OperationNode, replacements: Mapping[str, Expression]) -> OperationNode: ...
+@overload
+def rewritten(node: BlockNode, replacements: Mapping[str, Expression]) -> BlockNode: ...
+def rewritten(node: Node, replacements: Mapping[str, Expression]) -> Node:
+    """Write a node's numbers with expressions in place of arguments."""
+
+    def written(number: Dimension) -> Dimension:
+        return Dimension(number.value, substitute(number.expression, replacements))
+
+    if isinstance(node, OperationNode):
+        changes = {
+            item.name: written(value)
+            for item in fields(node.operation)
+            if isinstance(value := getattr(node.operation, item.name), Dimension)
+        }
+        return replace(node, operation=replace(node.operation, **changes))
+    instances = tuple(
+        Instance(
+            instance.trace,
+            {name: written(number) for name, number in instance.arguments.items()},
+        )
+        for instance in node.instances
+    )
+    return replace(node, instances=instances)

@@ -159,6 +159,24 @@ def names(tree: ast.Module) -> set[str]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("name", "written"),
+    [
+        ("attention92_cifar", "Attention92"),
+        ("attentionnext56_imagenet", "AttentionNeXt56"),
+        ("inception_resnet_v2_imagenet", "InceptionResNetV2"),
+        ("resnet164_cifar", "ResNet164"),
+        ("wrn28_10_cifar", "WRN28x10"),
+        ("attention56_tiny_imagenet", "Attention56"),
+        ("attention_digits", "AttentionDigits"),
+        ("cifar", "CIFAR"),
+        ("flowers_3_classes", "Flowers3Classes"),
+    ],
+)
+def test_a_class_is_named_as_people_write_it(name: str, written: str) -> None:
+    assert class_name(name) == written
+
+
 @pytest.mark.parametrize("name", ["true", "value_error"])
 def test_a_network_named_like_something_of_python_gets_a_name_of_its_own(name: str) -> None:
     assert class_name(name).endswith("Network")

@@ -18,7 +18,7 @@ from ranspec.ir.builder import (
     Value,
     block,
 )
-from ranspec.ir.dimension import Argument, Constant, Dimension, Named
+from ranspec.ir.dimension import Argument, Arithmetic, Constant, Dimension, Named, Setting
 from ranspec.ir.graph import Graph
 from ranspec.ir.trace import BlockNode, Instance, OperationNode, Trace
 from ranspec.ir.verifier import VerificationError, verify_graph
@@ -195,3 +195,51 @@ def test_a_corrupted_graph_is_told_with_its_node(name: str) -> None:
     change, message = CORRUPTIONS[name]
     with pytest.raises(VerificationError, match=message):
         verify_graph(corrupted(change))
+
+
+@block
+def squeeze(b: Builder, x: Value, *, channels: Dimension, reduction: Setting) -> Value:
+    """Squeeze."""
+    return b.convolution("conv", x, b.let("width", channels // reduction), kernel=1)
+
+
+@block
+def named_as_numbered(b: Builder, x: Value) -> Value:
+    """A part whose name another class would be numbered to."""
+    b.variant("Squeeze2")
+    return b.relu(x)
+
+
+@block
+def other_squeeze(b: Builder, x: Value) -> Value:
+    """A part that has the name of another."""
+    b.variant("Squeeze")
+    return b.relu(x)
+
+
+def test_a_setting_that_is_the_same_everywhere_is_no_constructor_argument() -> None:
+    calls = [squeeze(channels=channels, reduction=2) for channels in (4, 8)]
+    first, _ = traced(*calls).definitions
+    assert first.arguments == ("in_channels", "channels")
+    assert operation(first.trace, "conv").channels.expression == Named(
+        "width", Arithmetic("//", Argument("channels"), Constant(2))
+    )
+
+
+def test_settings_that_differ_are_constructor_arguments_of_one_class() -> None:
+    calls = [squeeze(channels=8, reduction=reduction) for reduction in (2, 4)]
+    graph = traced(*calls)
+    assert [d.class_name for d in graph.definitions] == ["Squeeze", "Network"]
+    assert graph.definitions[0].arguments == ("in_channels", "channels", "reduction")
+    verify_graph(graph)
+
+
+def test_other_numbers_that_are_the_same_everywhere_stay_constructor_arguments() -> None:
+    first, _ = traced(squeeze(channels=8, reduction=2), size=(8, 8, 8)).definitions
+    assert first.arguments == ("in_channels", "channels")
+
+
+def test_numbered_names_avoid_those_in_use() -> None:
+    graph = traced(squeeze(channels=8, reduction=2), other_squeeze(), named_as_numbered())
+    names = [definition.class_name for definition in graph.definitions]
+    assert names == ["Squeeze", "Squeeze3", "Squeeze2", "Network"]

@@ -248,7 +248,7 @@ class Head(nnx.Module):
         return self.classifier(nnx.relu(self.norm(x)).mean(axis=(1, 2)))
 
 
-class Attention56Imagenet(nnx.Module):
+class Attention56(nnx.Module):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017; layers as
     in its authors' released files.
     """

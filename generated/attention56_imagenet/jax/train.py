@@ -30,7 +30,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention56Imagenet
+from model import Attention56
 from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
@@ -266,7 +266,7 @@ def wide(logits: Array) -> Array:
 
 def make_model(settings: Settings) -> nnx.Module:
     """Return the network with the seed's initial weights."""
-    model = weights.abstract(Attention56Imagenet)
+    model = weights.abstract(Attention56)
     tensors = initial_weights(
         settings.seed,
         weights.shapes(model),

@@ -210,7 +210,7 @@ class Head(Block):
         return self.classifier(x)
 
 
-class Attention56Imagenet(keras.Model):
+class Attention56(keras.Model):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017; layers as
     in its authors' released files.
     """

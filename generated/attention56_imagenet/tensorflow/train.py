@@ -32,7 +32,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention56Imagenet
+from model import Attention56
 from optimizer import SGD
 from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
@@ -344,7 +344,7 @@ def main(settings: Settings) -> None:
     else:
         # A GPU's convolutions would round to 10 bits of mantissa.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-    model = Attention56Imagenet()
+    model = Attention56()
     optimizer = make_optimizer(model, settings)
     first_step = initialize(model, optimizer, settings)
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)

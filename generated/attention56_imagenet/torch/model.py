@@ -214,7 +214,7 @@ class Head(nn.Module):
         return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
 
 
-class Attention56Imagenet(nn.Module):
+class Attention56(nn.Module):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017; layers as
     in its authors' released files.
     """

@@ -27,7 +27,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import decayed, initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention56Imagenet
+from model import Attention56
 from sampling import affine_maps, batch_indices, color_shares
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
@@ -298,7 +298,7 @@ def main(settings: Settings) -> None:
     directions = principal_colors(training_set.images)
     test_data = DeviceData(test_set, mean, scale, directions, device)
 
-    model = Attention56Imagenet()
+    model = Attention56()
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, settings)
     first_step = initialize(model, optimizer, settings)

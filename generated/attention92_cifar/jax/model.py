@@ -241,7 +241,7 @@ class Head(nnx.Module):
         return self.classifier(nnx.relu(self.norm(x)).mean(axis=(1, 2)))
 
 
-class Attention92Cifar(nnx.Module):
+class Attention92(nnx.Module):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017."""
 
     def __init__(self, in_channels: int = 3, classes: int = 10, *, rngs: nnx.Rngs) -> None:

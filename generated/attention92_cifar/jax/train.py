@@ -30,7 +30,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention92Cifar
+from model import Attention92
 from sampling import batch_indices, crop_and_flip
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
@@ -248,7 +248,7 @@ def wide(logits: Array) -> Array:
 
 def make_model(settings: Settings) -> nnx.Module:
     """Return the network with the seed's initial weights."""
-    model = weights.abstract(Attention92Cifar)
+    model = weights.abstract(Attention92)
     tensors = initial_weights(
         settings.seed,
         weights.shapes(model),

@@ -209,7 +209,7 @@ class Head(Block):
         return self.classifier(x)
 
 
-class Attention92Cifar(keras.Model):
+class Attention92(keras.Model):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017."""
 
     def __init__(self, classes: int = 10) -> None:

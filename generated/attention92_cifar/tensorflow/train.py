@@ -32,7 +32,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention92Cifar
+from model import Attention92
 from optimizer import SGD
 from sampling import batch_indices, crop_and_flip
 from schedule import step_schedule
@@ -326,7 +326,7 @@ def main(settings: Settings) -> None:
     else:
         # A GPU's convolutions would round to 10 bits of mantissa.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-    model = Attention92Cifar()
+    model = Attention92()
     optimizer = make_optimizer(model, settings)
     first_step = initialize(model, optimizer, settings)
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)

@@ -213,7 +213,7 @@ class Head(nn.Module):
         return self.classifier(F.relu(self.norm(x)).mean(dim=(2, 3)))
 
 
-class Attention92Cifar(nn.Module):
+class Attention92(nn.Module):
     """Wang et al., "Residual Attention Network for Image Classification", CVPR 2017."""
 
     def __init__(self, in_channels: int = 3, classes: int = 10) -> None:

@@ -27,7 +27,7 @@ from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
 from initialization import decayed, initial_weights
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
-from model import Attention92Cifar
+from model import Attention92
 from sampling import batch_indices, crop_and_flip
 from schedule import step_schedule
 from settings import Count, Fraction, Positive, Rate, fail, parse_settings
@@ -281,7 +281,7 @@ def main(settings: Settings) -> None:
     mean, scale = statistics(training_set.images, NORMALIZATION)
     test_data = DeviceData(test_set, mean, scale, device)
 
-    model = Attention92Cifar()
+    model = Attention92()
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, settings)
     first_step = initialize(model, optimizer, settings)

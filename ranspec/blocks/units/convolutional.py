@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ranspec.ir.builder import Builder, Value, block
-from ranspec.ir.dimension import Dimension
+from ranspec.ir.dimension import Dimension, Setting
 from ranspec.ir.operation import Padding
 from ranspec.spec.units import BranchLayer
 
@@ -16,7 +16,7 @@ ConvolutionKind = Literal["normalized", "activated", "linear"]
 
 @block
 def convolution(
-    b: Builder, x: Value, *, channels: Dimension, stride: Dimension, kernel: int, valid: bool
+    b: Builder, x: Value, *, channels: Dimension, stride: Setting, kernel: int, valid: bool
 ) -> Value:
     """Convolution, batch norm and ReLU."""
     b.variant(f"Convolution{kernel}x{kernel}{'Valid' if valid else ''}")
@@ -31,7 +31,7 @@ def inception(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
+    stride: Setting,
     name: str,
     branches: tuple[tuple[BranchLayer, ...], ...],
     convolution: ConvolutionKind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ranspec.ir.builder import Builder, Value, block
-from ranspec.ir.dimension import Dimension
+from ranspec.ir.dimension import Dimension, Setting
 
 
 @block
@@ -14,8 +14,8 @@ def bottleneck(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
-    reduction: int,
+    stride: Setting,
+    reduction: Setting,
     groups: int,
     stride_on: Literal["conv1", "conv2"],
 ) -> Value:
@@ -44,7 +44,7 @@ def basic(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
+    stride: Setting,
     shortcut: Literal["projection", "zero_padding"],
 ) -> Value:
     """Unit of two 3x3 convolutions with identity shortcut (He et al., 2015)."""

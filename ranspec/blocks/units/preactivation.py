@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ranspec.ir.builder import Builder, Value, block
-from ranspec.ir.dimension import Dimension
+from ranspec.ir.dimension import Dimension, Setting
 
 Projection = Literal["when_needed", "always"]
 ShortcutInput = Literal["activated", "raw", "norm", "norm_relu"]
@@ -18,8 +18,8 @@ def preactivation_bottleneck(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
-    reduction: int,
+    stride: Setting,
+    reduction: Setting,
     bias: bool,
     projection: Projection,
     shortcut: ShortcutInput,
@@ -45,7 +45,7 @@ def preactivation_basic(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
+    stride: Setting,
     bias: bool,
     projection: Projection,
     shortcut: ShortcutInput,
@@ -68,7 +68,7 @@ def preactivation_inception(
     x: Value,
     *,
     channels: Dimension,
-    stride: Dimension,
+    stride: Setting,
     reductions: tuple[int, int, int],
     bias: bool,
     projection: Projection,
