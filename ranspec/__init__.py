@@ -6,9 +6,11 @@ As a library:
 
     loaded = ranspec.load_spec("attention92_cifar", ["attention.activation=spatial"])
     graph = ranspec.compile_spec(loaded)
-    print(ranspec.count(graph, loaded.spec).trainable_parameters)
+    print(ranspec.count(graph).trainable_parameters)
     print(ranspec.build(loaded, "torch").folder)
     print(ranspec.verify_spec(loaded, ["torch", "jax"]).passed)
+
+Every error that a user can mend is a `RanspecError`, and says how.
 """
 
 from __future__ import annotations
@@ -19,14 +21,24 @@ if TYPE_CHECKING:
     from ranspec.analysis.count import count
     from ranspec.codegen.build import build
     from ranspec.compile import compile_spec
+    from ranspec.errors import RanspecError
     from ranspec.spec import load_spec
     from ranspec.verify.harness import verify as verify_spec
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "build", "compile_spec", "count", "load_spec", "verify_spec"]
+__all__ = [
+    "RanspecError",
+    "__version__",
+    "build",
+    "compile_spec",
+    "count",
+    "load_spec",
+    "verify_spec",
+]
 
 _HOMES = {
+    "RanspecError": ("ranspec.errors", "RanspecError"),
     "build": ("ranspec.codegen.build", "build"),
     "compile_spec": ("ranspec.compile", "compile_spec"),
     "count": ("ranspec.analysis.count", "count"),
@@ -43,3 +55,7 @@ def __getattr__(name: str) -> object:
 
     module, attribute = _HOMES[name]
     return getattr(import_module(module), attribute)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,7 +9,7 @@ import re
 
 from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
-from ranspec.ir.graph import Graph
+from ranspec.ir.graph import Graph, Paper
 from ranspec.ir.verifier import verify_graph
 from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
 from ranspec.spec.families import STAGE_PARTS
@@ -78,7 +78,21 @@ def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Grap
         head_settings=spec.head,
     )
     root = Tracer(network_settings(spec)).trace(call, [(height, width, spec.input.channels)])
-    return Graph(spec.name, root)
+    return Graph(spec.name, root, _printed(spec))
+
+
+def _printed(spec: Spec) -> Paper | None:
+    """Return what the spec's source prints, for the spec's own input if it does not say."""
+    if spec.paper is None:
+        return None
+    size = spec.paper.macs_input
+    return Paper(
+        parameters=spec.paper.parameters,
+        macs=spec.paper.macs,
+        macs_input=(size, size) if size else (spec.input.height, spec.input.width),
+        source=spec.paper.source or spec.source,
+        comment=spec.paper.comment,
+    )
 
 
 def network_settings(spec: Spec) -> NetworkSettings:

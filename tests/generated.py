@@ -50,7 +50,7 @@ def networks() -> str:
 def counted(name: str) -> Count:
     """Count a spec of the package."""
     loaded = load_spec(packaged_specs() / f"{name}.yaml")
-    return count(compile_spec(loaded), loaded.spec)
+    return count(compile_spec(loaded))
 
 
 def _row(result: Count, name: str) -> str:

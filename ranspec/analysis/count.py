@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ranspec.analysis.depth import trunk_depth
 from ranspec.analysis.figures import Figure, explained, relative_difference
 from ranspec.analysis.memory import activation_bytes
-from ranspec.ir.graph import Graph, unique_traces
+from ranspec.ir.graph import Graph, Paper, unique_traces
 from ranspec.ir.operation import Operation, Sizes
 from ranspec.ir.trace import BlockNode, Trace
 
 if TYPE_CHECKING:
     from ranspec.analysis.receptive_field import Field, StageField
-    from ranspec.spec.model import Spec
 
 Grouping = Literal["layer", "block", "stage"]
 
@@ -58,18 +57,6 @@ class Row:
     cost: Cost
 
 
-@dataclass(frozen=True, slots=True)
-class Paper:
-    """Figures that a source prints of a network."""
-
-    parameters: float | None
-    macs: float | None
-    macs_input: tuple[int, ...]
-    """Height and width of the images for which `macs` is printed."""
-    source: str
-    comment: str | None
-
-
 @dataclass(frozen=True, eq=False)
 class Count:
     """Size and cost of a network."""
@@ -79,7 +66,15 @@ class Count:
     trunk_depth: int
     activation_bytes: int
     """See `ranspec.analysis.memory`."""
-    paper: Paper | None
+
+    def __repr__(self) -> str:
+        figures = f"{self.trainable_parameters:,} parameters, {self.macs:,} MACs"
+        return f"<Count of {self.name}: {figures}, depth {self.trunk_depth}>"
+
+    @property
+    def paper(self) -> Paper | None:
+        """What the source prints."""
+        return self.graph.paper
 
     @property
     def name(self) -> str:
@@ -169,21 +164,13 @@ class Count:
         }
 
 
-def count(graph: Graph, spec: Spec | None = None) -> Count:
-    """Count a network; with its spec, beside what its source prints."""
-    paper = None
-    if spec and spec.paper:
-        printed = spec.paper
-        source = printed.source or spec.source
-        size = printed.macs_input
-        image = (size, size) if size else (spec.input.height, spec.input.width)
-        paper = Paper(printed.parameters, printed.macs, image, source, printed.comment)
+def count(graph: Graph) -> Count:
+    """Count a network."""
     return Count(
         graph=graph,
         cost=block_costs(graph.root)[graph.root],
         trunk_depth=trunk_depth(graph),
         activation_bytes=activation_bytes(graph),
-        paper=paper,
     )
 
 

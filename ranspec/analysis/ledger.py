@@ -101,7 +101,7 @@ class Entry:
 
 def entry(name: str, loaded: LoadedSpec) -> Entry:
     """Compare a spec's network with what its source prints."""
-    counted = count(compile_spec(loaded), loaded.spec)
+    counted = count(compile_spec(loaded))
     return Entry(name, counted, tuple(_comparisons(loaded, counted)))
 
 

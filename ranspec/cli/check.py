@@ -74,7 +74,7 @@ def _check(name: str, overrides: Sequence[str]) -> _Checked:
 
     try:
         loaded = load_spec(name, overrides)
-        counted = count(compile_spec(loaded), loaded.spec)
+        counted = count(compile_spec(loaded))
     except SpecError as error:
         return _Checked(name, None, error.problems, ())
     return _Checked(name, counted.trainable_parameters, (), advice(loaded, counted))

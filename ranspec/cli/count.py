@@ -119,8 +119,7 @@ def _count(name: str, overrides: Sequence[str], size: tuple[int, int] | None) ->
     from ranspec.compile import compile_spec
     from ranspec.spec import load_spec
 
-    loaded = load_spec(name, overrides)
-    return count_graph(compile_spec(loaded, input_size=size), loaded.spec)
+    return count_graph(compile_spec(load_spec(name, overrides), input_size=size))
 
 
 def _conventions(names: Sequence[str]) -> list[str]:

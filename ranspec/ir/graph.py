@@ -34,12 +34,31 @@ class Tensor:
         return self.spec.trainable
 
 
+@dataclass(frozen=True, slots=True)
+class Paper:
+    """Figures that a source prints of a network."""
+
+    parameters: float | None
+    macs: float | None
+    macs_input: tuple[int, ...]
+    """Height and width of the images for which `macs` is printed."""
+    source: str
+    comment: str | None
+
+
 @dataclass(frozen=True, eq=False)
 class Graph:
     """A network with all shapes inferred."""
 
     name: str
     root: Trace
+    paper: Paper | None = None
+    """What the source of the network prints of it."""
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.input))
+        parts = f"{len(self.layers):,} layers, {len(self.definitions)} classes"
+        return f"<Graph {self.name}: {parts}, input {size}>"
 
     @property
     def input(self) -> Sizes:

@@ -74,6 +74,10 @@ class Trace:
     output_shape: Shape
     """The output's shape, in terms of this block's arguments."""
 
+    def __repr__(self) -> str:
+        inputs = ", ".join(map(str, self.sizes[: len(self.inputs)]))
+        return f"<Trace {self.class_name}: {inputs} -> {self.sizes[self.output]}>"
+
     def with_nodes(self, nodes: Sequence[Node]) -> Trace:
         """Return the same trace with its nodes written otherwise."""
         return replace(self, nodes=tuple(nodes))

@@ -39,6 +39,10 @@ class LoadedSpec:
     files: tuple[Path, ...]
     digest: str
 
+    def __repr__(self) -> str:
+        written = ", ".join(map(str, self.files))
+        return f"<LoadedSpec {self.spec.name} from {written}>"
+
     def locate(self, *path: str) -> Origin:
         """Return where the value at `path` was written, or the nearest key around it."""
         for length in range(len(path), -1, -1):

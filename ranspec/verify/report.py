@@ -60,6 +60,11 @@ class Report:
     inferring: tuple[str, ...] = ()
     """The backends that only infer: their logits in evaluation are all that is compared."""
 
+    def __repr__(self) -> str:
+        outcome = "passed" if self.passed else "failed"
+        compared = f"{len(self.checks)} checks of {', '.join(self.backends)} in {self.dtype}"
+        return f"<Report of {self.network}: {outcome}, {compared}>"
+
     @property
     def passed(self) -> bool:
         return not self.failures and all(check.passed for check in self.checks)

@@ -31,7 +31,7 @@ train:
 
 def told(path: Path, *overrides: str) -> tuple[Problem, ...]:
     loaded = load_spec(path, overrides)
-    return advice(loaded, count(compile_spec(loaded), loaded.spec))
+    return advice(loaded, count(compile_spec(loaded)))
 
 
 @pytest.fixture

@@ -40,7 +40,7 @@ DEPTHS = {
 
 def counted(name: str, *overrides: str, size: tuple[int, int] | None = None) -> Count:
     loaded = load_spec(name, overrides)
-    return count(compile_spec(loaded, input_size=size), loaded.spec)
+    return count(compile_spec(loaded, input_size=size))
 
 
 def graph_of(call: BlockCall, image: Sizes) -> Graph:
