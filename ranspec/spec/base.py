@@ -23,9 +23,8 @@ def _printable(text: str) -> str:
     return text
 
 
-Identifier = Annotated[
-    str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=64), AfterValidator(_not_reserved)
-]
+IDENTIFIER = "^[a-z][a-z0-9_]*$"
+Identifier = Annotated[str, Field(pattern=IDENTIFIER, max_length=64), AfterValidator(_not_reserved)]
 Count = Annotated[int, Field(ge=0, le=1000)]
 Positive = Annotated[int, Field(ge=1, le=65536)]
 Size = Annotated[int, Field(ge=1, le=4096)]

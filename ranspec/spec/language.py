@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -36,8 +36,13 @@ class Place:
     @property
     def names(self) -> tuple[str, ...]:
         """Return the values allowed here, where the type lists them."""
+        return tuple(map(str, self.literals))
+
+    @property
+    def literals(self) -> tuple[str | int, ...]:
+        """Return these values as they are."""
         return tuple(
-            str(value)
+            value
             for member in self.alternatives
             if get_origin(member) is Literal
             for value in get_args(member)
@@ -51,7 +56,8 @@ class Place:
     @property
     def is_whole(self) -> bool:
         """Tell whether a number here is a whole one."""
-        return int in self.alternatives and float not in self.alternatives
+        whole = int in self.alternatives or any(isinstance(value, int) for value in self.literals)
+        return whole and float not in self.alternatives
 
     @property
     def number_keys(self) -> tuple[str, ...]:
@@ -122,6 +128,21 @@ def _word(member: Any) -> str | None:
         entries = get_args(member)
         return "a list" if Ellipsis in entries else f"a list of {len(entries)}"
     return _WORDS.get(get_origin(member) or member)
+
+
+def models(place: Place = ROOT) -> Iterator[type[Model]]:
+    """Yield every model of the language once, each before those within it."""
+    return iter(dict.fromkeys(_walk(place.annotation)))
+
+
+def _walk(annotation: Any) -> Iterator[type[Model]]:
+    for member in _members(annotation):
+        if isinstance(member, type) and issubclass(member, Model):
+            yield member
+            for field in member.model_fields.values():
+                yield from _walk(field.annotation)
+        for argument in get_args(member) if get_origin(member) in (dict, tuple) else ():
+            yield from _walk(argument)
 
 
 def _members(annotation: Any) -> Iterable[Any]:

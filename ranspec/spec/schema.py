@@ -6,18 +6,48 @@
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from keyword import kwlist
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from ranspec.spec.alternatives import NETWORK_KEYS
+from ranspec.spec.base import IDENTIFIER
+from ranspec.spec.families import STAGE_PARTS
+from ranspec.spec.language import models
 from ranspec.spec.model import Spec
 
 FILE = Path(__file__).with_name("schema.json")
 EXTENDS = {
     "type": "string",
     "minLength": 1,
-    "description": "Another spec, relative to this file: mappings merge, everything else replaces.",
+    "description": "Another spec: its name, or a file relative to this one. Mappings merge, "
+    "everything else replaces.",
 }
+NOT_SAID = {
+    what: re.compile(pattern)
+    for what, pattern in {
+        "the keys of a stage's own `unit` or `attention`, whose kind may be the network's":
+            r"^stages\.\w+\.(unit|attention)\b.*(unknown key|required key is missing)",
+        "`mask_depth`, which a stage with an encoder-decoder mask needs": "mask_depth is missing",
+        "that a stage has a unit or a module": "are all 0",
+        "that a layer of a branch has either `channels` or `pool`, and a pool one size":
+            "a branch's layer needs|a pooling window is square",
+        "that a pool's `padding` is at most half of its kernel": "is more than half of the kernel",
+        "that `at` rises, and `area` and `ratio` have their least value first":
+            "expected rising iterations|expected the least",
+        "that `pad` is 0 beside what takes its place": "which take the place of pad-and-crop",
+        "that early stopping and a plateau need `validation`": "needs? validation",
+        "whether the values under `alternatives` may stand at their keys": r"^alternatives\.",
+        "that texts are printable": "cannot be printed",
+    }.items()
+}  # fmt: skip
+"""What the loader refuses and a JSON Schema of draft 7 cannot, by words for it; beside them what
+only the whole network shows, such as shapes, and what was inherited."""
+
 _PARTIAL = "Partial"
+_NAME = IDENTIFIER.replace("^", f"^(?!(?:{'|'.join(kwlist)})$)")
 
 Schema = dict[str, Any]
 
@@ -33,8 +63,15 @@ def json_schema() -> Schema:
     for part in parts.values():
         if "const" in (kind := part["properties"].get("kind", {})):
             kind["description"] = part["description"].partition("\n\n")[0]
+    for choices in parts["Spec"]["properties"]["alternatives"]["anyOf"]:
+        if "propertyNames" in choices:
+            choices["propertyNames"]["pattern"] = rf"^({'|'.join(NETWORK_KEYS)})(\.|$)"
     incomplete = _can_be_incomplete(parts)
-    partial = {_PARTIAL + name: _partial(parts[name], incomplete) for name in incomplete}
+    loose = {name: _with_short_forms(part, parts, complete=False) for name, part in parts.items()}
+    partial = {_PARTIAL + name: _partial(loose[name], incomplete) for name in incomplete}
+    parts = {name: _with_short_forms(part, parts, complete=True) for name, part in parts.items()}
+    for key in STAGE_PARTS:
+        parts["Stage"]["properties"][key] = partial[_PARTIAL + "Stage"]["properties"][key]
     root = partial[_PARTIAL + "Spec"]
     root["properties"] = {"extends": EXTENDS, **root["properties"]}
     stages = root["properties"]["stages"]["patternProperties"]
@@ -44,7 +81,7 @@ def json_schema() -> Schema:
         if "additionalProperties" in choices:
             values = choices["additionalProperties"]
             choices["additionalProperties"] = {"anyOf": [values, {"type": "null"}]}
-    return {
+    schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "ranspec network",
         "description": schema["description"],
@@ -54,6 +91,7 @@ def json_schema() -> Schema:
         "else": {"$ref": "#/definitions/Spec"},
         "definitions": dict(sorted({**parts, **partial}.items())),
     }
+    return cast(Schema, _without_keywords(schema))
 
 
 def render() -> str:
@@ -73,6 +111,8 @@ def _simplified(value: Any) -> Any:
     result = {key: _simplified(item) for key, item in value.items() if key != "discriminator"}
     if "patternProperties" in result:
         result["additionalProperties"] = False
+    if "prefixItems" in result:
+        result["items"] = result.pop("prefixItems")
     if "oneOf" in result:
         result["anyOf"] = result.pop("oneOf")
     if "$ref" in result:
@@ -81,6 +121,84 @@ def _simplified(value: Any) -> Any:
     if isinstance(result.get("title"), str):
         del result["title"]
     return result
+
+
+def _with_short_forms(value: Any, parts: Mapping[str, Schema], *, complete: bool) -> Any:
+    """Let a bare kind, or a bare number, stand where a mapping does (`ranspec.spec.short_forms`).
+
+    A complete part of another kind than its default says so; elsewhere the kind may be inherited.
+    """
+    if isinstance(value, list):
+        return [_with_short_forms(item, parts, complete=complete) for item in value]
+    if not isinstance(value, dict):
+        return value
+    choices = list(_choices(value))
+    named = [choice for choice in choices if "$ref" in choice]
+    if not named:
+        return {
+            key: _with_short_forms(item, parts, complete=complete) for key, item in value.items()
+        }
+    rest = {key: item for key, item in value.items() if key not in ("$ref", "allOf", "anyOf")}
+    default = (rest.get("default") or {}).get("kind")
+    short = list(_short_forms([_name(choice) for choice in named], parts, complete=complete))
+    if complete and len(named) > 1:
+        choices = [_of_its_kind(choice, parts, default) for choice in choices]
+    every = [*choices, *short]
+    return {**rest, "anyOf": every} if len(every) > 1 else value
+
+
+def _choices(value: Schema) -> Iterator[Schema]:
+    """Yield the alternatives of a value that may be a part of a spec."""
+    if "$ref" in value:
+        yield {"$ref": value["$ref"]}
+    for choice in (*value.get("allOf", ()), *value.get("anyOf", ())):
+        yield from _choices(choice) if {"$ref", "anyOf"} & choice.keys() else (choice,)
+
+
+def _name(reference: Schema) -> str:
+    return str(reference["$ref"]).rsplit("/", 1)[1]
+
+
+def _of_its_kind(choice: Schema, parts: Mapping[str, Schema], default: str | None) -> Schema:
+    if "$ref" not in choice or default in _kinds(parts[_name(choice)]):
+        return choice
+    return {"allOf": [choice, {"required": ["kind"]}]}
+
+
+def _kinds(part: Schema) -> tuple[str, ...]:
+    kind = part["properties"].get("kind", {})
+    return (kind["const"],) if "const" in kind else tuple(kind.get("enum", ()))
+
+
+def _short_forms(
+    names: Sequence[str], parts: Mapping[str, Schema], *, complete: bool
+) -> Iterator[Schema]:
+    def enough(part: Schema, *keys: str) -> bool:
+        return not complete or set(part.get("required", ())) <= {"kind", *keys}
+
+    found = [parts[name] for name in names]
+    if kinds := [kind for part in found if enough(part) for kind in _kinds(part)]:
+        yield {"enum": kinds}
+    number_keys = {model.__name__: model.number_keys for model in models()}[names[0]]
+    if number_keys and enough(found[0], *number_keys):
+        number = found[0]["properties"][number_keys[0]]
+        yield {key: item for key, item in number.items() if key not in ("default", "description")}
+
+
+def _without_keywords(value: Any) -> Any:
+    """Refuse Python's keywords wherever a name is expected."""
+    match value:
+        case dict():
+            return {
+                _NAME if key == IDENTIFIER else key: _without_keywords(item)
+                for key, item in value.items()
+            }
+        case list():
+            return [_without_keywords(item) for item in value]
+        case str() if value == IDENTIFIER:
+            return _NAME
+        case _:
+            return value
 
 
 def _references(value: Any) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ranspec.spec.base import Identifier, Model, Positive
 
@@ -27,6 +27,11 @@ class Pool(Model):
         "same: TensorFlow's SAME, for odd sizes one window more; valid: whole windows only; a "
         "number: so much on each side, whole windows only (PyTorch).",
     )
+
+    @field_validator("padding", mode="before")
+    @classmethod
+    def _is_no_truth(cls, padding: object) -> object:
+        return None if isinstance(padding, bool) else padding
 
     @model_validator(mode="after")
     def _windows_meet_the_map(self) -> Pool:

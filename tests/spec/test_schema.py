@@ -55,6 +55,10 @@ def test_every_spec_conforms(file: Path) -> None:
         "extends: a.yaml",
         "extends: a.yaml\nstages: {stage1: {modules: 2}, stage2: null}\nstem: {kernel: 5}",
         BASE + "  optimizer: {momentum: 0.5}\n",
+        BASE + "  optimizer: adam\n  learning_rate: 0.05\n  iterations: 1e5\nunit: basic\n",
+        BASE + "  validation: 9\n  early_stopping: 5\nattention: {mask: local_convolution}\n",
+        BASE.replace("{height: 32, width: 32}", "32"),
+        "extends: a.yaml\nunit: inception\nstages: {stage1: {unit: {branches: []}}}\n",
     ],
 )
 def test_what_may_be_written_conforms(text: str) -> None:
@@ -72,6 +76,13 @@ def test_what_may_be_written_conforms(text: str) -> None:
         BASE + "extends: 3\n",
         "extends: a.yaml\nstages: {stage1: {modles: 2}}",
         "extends: a.yaml\ntrain: {optimizer: {kind: adam, momentum: 0.9}}",
+        BASE + "unit: basik\n",
+        BASE + "unit: inception\n",
+        BASE + "unit: 3\n",
+        BASE + "  learning_rate: 0\n",
+        BASE + "  optimizer: {beta1: 0.9}\n",
+        BASE.replace("stage2:", "class:"),
+        BASE + "alternatives: {train.seed: [1]}\n",
     ],
 )
 def test_what_may_not_be_written_does_not_conform(text: str) -> None:
