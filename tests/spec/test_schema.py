@@ -58,7 +58,7 @@ def test_every_spec_conforms(file: Path) -> None:
         BASE + "  optimizer: adam\n  learning_rate: 0.05\n  iterations: 1e5\nunit: basic\n",
         BASE + "  validation: 9\n  early_stopping: 5\nattention: {mask: local_convolution}\n",
         BASE.replace("{height: 32, width: 32}", "32"),
-        "extends: a.yaml\nunit: inception\nstages: {stage1: {unit: {branches: []}}}\n",
+        "extends: a.yaml\nunit: inception\nstages: {stage1: {unit: {branches: [[]]}}}\n",
     ],
 )
 def test_what_may_be_written_conforms(text: str) -> None:
