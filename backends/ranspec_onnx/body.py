@@ -66,6 +66,8 @@ class Site:
     """The place of an operation in a block: nodes are added to it one by one."""
 
     name: str
+    layer: str
+    """The layer whose arrays the operation uses."""
     output: str
     sizes: tuple[Sizes, ...]
     """(height, width, channels) or (features,) of each operand."""
@@ -75,7 +77,7 @@ class Site:
 
     def arrays(self, operation: Operation) -> tuple[str, ...]:
         """Return the names of the operation's own arrays."""
-        return tuple(f"{self.name}.{leaf}" for leaf in operation.parameters())
+        return tuple(f"{self.layer}.{leaf}" for leaf in operation.parameters())
 
     def result(self, operator: str, *inputs: str, **attributes: Value) -> None:
         """Add the node whose output is the operation's."""
@@ -131,14 +133,15 @@ def _write_body(
         output = _value(trace, node.output)
         if isinstance(node, OperationNode):
             sizes = tuple(trace.sizes[index] for index in node.inputs)
-            site = Site(node.name, output, sizes, double)
+            site = Site(node.name, node.layer, output, sizes, double)
             write = backend.writer(node.operation, f"{trace.class_name}.{node.name}")
             write(node.operation, site, *inputs)
             nodes += site.nodes
             continue
-        for path, instance in node.children():
+        owners = (path for path, _ in node.owners())
+        for (path, instance), owner in zip(node.children(), owners, strict=True):
             function = functions[graph.definition_of[instance.trace]]
-            arrays = tuple(f"{path}.{name}" for name in function.arrays)
+            arrays = tuple(f"{owner}.{name}" for name in function.arrays)
             last = instance is node.instances[-1]
             call = Node(
                 operator=function.name,
@@ -157,11 +160,11 @@ def _arrays(graph: Graph, trace: Trace, functions: Mapping[Definition, Function]
     names: list[str] = []
     for node in trace.nodes:
         if isinstance(node, BlockNode):
-            for path, instance in node.children():
+            for path, instance in node.owners():
                 inner = functions[graph.definition_of[instance.trace]].arrays
                 names += (f"{path}.{name}" for name in inner)
         else:
-            names += (f"{node.name}.{leaf}" for leaf in node.operation.parameters())
+            names += (f"{node.layer}.{leaf}" for leaf in node.operation.parameters())
     return names
 
 

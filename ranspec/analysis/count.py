@@ -8,7 +8,7 @@ of everything, two for each MAC. Both are for one image, forward.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
 from math import prod
@@ -45,6 +45,10 @@ class Cost:
             self.macs + other.macs,
             self.flops + other.flops,
         )
+
+    def again(self) -> Cost:
+        """Return the cost of using the same layers once more: nothing is owned twice."""
+        return replace(self, parameters=0, statistics=0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,25 +212,22 @@ def block_costs(root: Trace, known: dict[Trace, Cost] | None = None) -> dict[Tra
         total = Cost()
         for node in trace.nodes:
             if isinstance(node, BlockNode):
-                for instance in node.instances:
-                    total += costs[instance.trace]
+                cost = sum((costs[instance.trace] for instance in node.instances), Cost())
             else:
                 inputs = [trace.sizes[index] for index in node.inputs]
-                total += operation_cost(node.operation, inputs, trace.sizes[node.output])
+                cost = operation_cost(node.operation, inputs, trace.sizes[node.output])
+            total += cost.again() if node.again else cost
         costs[trace] = total
     return costs
 
 
 def _layers(graph: Graph) -> list[Row]:
-    return [
-        Row(
-            layer.path,
-            layer.operation.label,
-            layer.output,
-            operation_cost(layer.operation, layer.inputs, layer.output),
-        )
-        for layer in graph.layers
-    ]
+    rows = []
+    for layer in graph.layers:
+        cost = operation_cost(layer.operation, layer.inputs, layer.output)
+        owned = cost if layer.owner == layer.path else cost.again()
+        rows.append(Row(layer.path, layer.operation.label, layer.output, owned))
+    return rows
 
 
 def _blocks(graph: Graph) -> list[Row]:
@@ -237,12 +238,14 @@ def _blocks(graph: Graph) -> list[Row]:
             for path, instance in node.children():
                 trace = instance.trace
                 name = graph.definition_of[trace].class_name
-                rows.append(Row(path, name, trace.sizes[trace.output], costs[trace]))
+                cost = costs[trace].again() if node.again else costs[trace]
+                rows.append(Row(path, name, trace.sizes[trace.output], cost))
         else:
             inputs = [graph.root.sizes[index] for index in node.inputs]
             output = graph.root.sizes[node.output]
             cost = operation_cost(node.operation, inputs, output)
-            rows.append(Row(node.name, node.operation.label, output, cost))
+            owned = cost.again() if node.again else cost
+            rows.append(Row(node.name, node.operation.label, output, owned))
     return rows
 
 

@@ -31,6 +31,7 @@ class Instruction:
     """An operation on values that are numbered through the whole network; 0 is the images."""
 
     path: str
+    """Of the layer that is used: the same for each of its uses."""
     operation: Operation
     inputs: tuple[int, ...]
     output: int
@@ -46,8 +47,9 @@ class Evaluation:
 
     output: Array
     layers: Mapping[str, Array]
-    """The output of every layer by path, in the order of execution."""
-    saved: Mapping[str, Any]
+    """The output of every layer by path, in the order of execution; of its last use if several."""
+    saved: Mapping[int, Any]
+    """By the number of the output."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,10 +72,10 @@ def forward(graph: Graph, state: State, images: Array, *, training: bool) -> Eva
     """Evaluate a network on images (N, C, H, W)."""
     values = {0: images}
     layers: dict[str, Array] = {}
-    saved: dict[str, Any] = {}
+    saved: dict[int, Any] = {}
     for item in linearize(graph):
         inputs = (values[index] for index in item.inputs)
-        output, saved[item.path] = item.operation.forward(
+        output, saved[item.output] = item.operation.forward(
             item.arrays(state), *inputs, training=training
         )
         values[item.output] = layers[item.path] = output
@@ -89,23 +91,24 @@ def backward(graph: Graph, state: State, evaluation: Evaluation, gradient: Array
         if item.output not in pending:
             continue
         by_inputs, by_arrays = item.operation.backward(
-            item.arrays(state), evaluation.saved[item.path], pending.pop(item.output)
+            item.arrays(state), evaluation.saved[item.output], pending.pop(item.output)
         )
         for index, share in zip(item.inputs, by_inputs, strict=True):
             pending[index] = pending[index] + share if index in pending else share
-        gradients |= {f"{item.path}.{leaf}": array for leaf, array in by_arrays.items()}
+        for leaf, array in by_arrays.items():
+            name = f"{item.path}.{leaf}"
+            gradients[name] = gradients[name] + array if name in gradients else array
     return gradients
 
 
 def updated_statistics(graph: Graph, state: State, evaluation: Evaluation) -> State:
     """Return the batch-norm statistics as a training forward pass leaves them."""
-    return {
-        f"{item.path}.{leaf}": array
-        for item in linearize(graph)
-        for leaf, array in item.operation.updated_statistics(
-            item.arrays(state), evaluation.saved[item.path]
-        ).items()
-    }
+    updated: dict[str, Array] = {}
+    for item in linearize(graph):
+        arrays = item.arrays({**state, **updated} if updated else state)
+        statistics = item.operation.updated_statistics(arrays, evaluation.saved[item.output])
+        updated |= {f"{item.path}.{leaf}": array for leaf, array in statistics.items()}
+    return updated
 
 
 def training_step(
@@ -138,9 +141,9 @@ def _instructions(
         inputs = tuple(values[index] for index in node.inputs)
         if not isinstance(node, BlockNode):
             values[node.output] = number = next(numbers)
-            yield Instruction(f"{prefix}{node.name}", node.operation, inputs, number)
+            yield Instruction(f"{prefix}{node.layer}", node.operation, inputs, number)
             continue
-        for name, instance in node.children():
+        for name, instance in node.owners():
             inner = dict(enumerate(inputs))
             yield from _instructions(instance.trace, f"{prefix}{name}.", inner, numbers)
             inputs = (inner[instance.trace.output],)

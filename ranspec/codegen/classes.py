@@ -174,12 +174,12 @@ class _ClassWriter:
             if isinstance(node, OperationNode):
                 writer = self._writer(node)
                 if isinstance(writer, Member):
-                    yield node.name, writer.construct(node.operation)
+                    yield node.layer, writer.construct(node.operation)
             elif len(node.instances) == 1:
-                yield node.name, self._construct_block(node.instances[0])
+                yield node.layer, self._construct_block(node.instances[0])
             else:
                 blocks = [self._construct_block(instance) for instance in node.instances]
-                yield node.name, self._backend.sequence(_compress(blocks))
+                yield node.layer, self._backend.sequence(_compress(blocks))
 
     def _writer(self, node: OperationNode) -> Member | Function:
         where = f"{self._definition.class_name}.{node.name}"
@@ -198,7 +198,7 @@ class _ClassWriter:
 
     def _expressions(self) -> Iterator[tuple[int, Code]]:
         for node in self._definition.trace.nodes:
-            attribute = Attribute(Name("self"), node.name)
+            attribute = Attribute(Name("self"), node.layer)
             operands = [Variable(index) for index in node.inputs]
             if not isinstance(node, OperationNode):
                 yield node.output, Call(attribute, tuple(operands))

@@ -238,7 +238,7 @@ class Builder:
             settings=frozenset(self._block.settings),
             inputs=self._block.inputs,
             nodes=tuple(self._resolved(node) for node in self._nodes),
-            sizes=tuple(tuple(size.value for size in value.shape) for value in self._values),
+            sizes=tuple(map(self._sizes, range(len(self._values)))),
             output=index,
             output_shape=tuple(self._resolved_dimension(size) for size in output.shape),
         )
@@ -312,6 +312,34 @@ class Builder:
             shape, child = self._trace(path, call, [shape])
             traced.append(child)
         return self._add_instances(name, tuple(traced), (value,), shape) if traced else value
+
+    def again(self, name: str, *inputs: Value) -> Value:
+        """Use a layer or child blocks of this block again, with the same weights.
+
+        Raises `BuildError` where `name` is none of them, or the values have other shapes than
+        those it was made for.
+        """
+        first = next((node for node in self._nodes if node.name == name), None)
+        if first is None or first.again:
+            raise BuildError(f"{self._block.name} has no layer {name!r} to use again", name, None)
+        shapes = [self._sizes(index) for index in first.inputs]
+        given = [self._sizes(index) for index in self._indices(inputs)]
+        if given != shapes:
+            message = f"{name!r} was made for {shapes}; it cannot be used again for {given}"
+            raise BuildError(message, name, None)
+        result = self._value(self._values[first.output].shape)
+        use = sum(node.layer == name for node in self._nodes) + 1
+        self._nodes.append(
+            replace(
+                first,
+                name=self._unique(f"{name}_use{use}", numbered=False),
+                inputs=self._indices(inputs),
+                output=result.index,
+                variable=None,
+                again=name,
+            )
+        )
+        return result
 
     # --- operations ---
 
@@ -496,6 +524,9 @@ class Builder:
     def _value(self, shape: Shape) -> Value:
         self._values.append(Value(len(self._values), shape))
         return self._values[-1]
+
+    def _sizes(self, index: int) -> Sizes:
+        return tuple(size.value for size in self._values[index].shape)
 
     def _indices(self, values: Sequence[Value]) -> tuple[int, ...]:
         """Return the numbers of values; raise `BlockError` unless this block made them."""

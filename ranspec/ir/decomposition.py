@@ -43,7 +43,10 @@ class Parts:
         rewriter = self.rewriter
         name = self.whole.name if operation.parameters() else rewriter.unused(operation.label)
         indices = tuple(value.index for value in inputs)
-        return rewriter.value(rewriter.add(OperationNode(name, operation, indices, output=-1)))
+        again = self.whole.again if operation.parameters() else None
+        return rewriter.value(
+            rewriter.add(OperationNode(name, operation, indices, output=-1, again=again))
+        )
 
 
 class _Rewriter:

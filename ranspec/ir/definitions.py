@@ -92,14 +92,15 @@ def _structure(
     parts: list[Hashable] = []
     for node in nodes:
         if isinstance(node, OperationNode):
-            parts.append((node.name, node.inputs, structure_of(node.operation), node.variable))
+            operation = structure_of(node.operation)
+            parts.append((node.name, node.inputs, operation, node.variable, node.again))
             continue
         instances = []
         for instance in node.instances:
             definition = definitions[instance.trace]
             numbers = tuple(instance.arguments[name].expression for name in definition.arguments)
             instances.append((id(definition), numbers))
-        parts.append((node.name, node.inputs, tuple(instances), node.variable))
+        parts.append((node.name, node.inputs, tuple(instances), node.variable, node.again))
     return trace.class_name, trace.description, trace.inputs, tuple(parts), trace.output
 
 

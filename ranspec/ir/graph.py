@@ -19,6 +19,16 @@ class Layer:
     operation: Operation
     inputs: tuple[Sizes, ...]
     output: Sizes
+    owner: str
+    """The path under which its arrays are known: another than its own where they are used again."""
+
+    @property
+    def parameters(self) -> Mapping[str, ParameterSpec]:
+        """The arrays that it owns, by their canonical names."""
+        if self.owner != self.path:
+            return {}
+        owned = self.operation.parameters()
+        return {f"{self.path}.{leaf}": spec for leaf, spec in owned.items()}
 
 
 @dataclass(frozen=True)
@@ -78,15 +88,15 @@ class Graph:
     @cached_property
     def layers(self) -> tuple[Layer, ...]:
         """Every operation in the order of execution."""
-        return tuple(_layers(self.root, ""))
+        return tuple(_layers(self.root, "", ""))
 
     @cached_property
     def tensors(self) -> Mapping[str, Tensor]:
         """Every array of the network by canonical name, in the order of the layers."""
         return {
-            f"{layer.path}.{name}": Tensor(tuple(size.value for size in spec.shape), spec)
+            name: Tensor(tuple(size.value for size in spec.shape), spec)
             for layer in self.layers
-            for name, spec in layer.operation.parameters().items()
+            for name, spec in layer.parameters.items()
         }
 
 
@@ -107,12 +117,14 @@ def unique_traces(root: Trace) -> tuple[Trace, ...]:
     return tuple(found)
 
 
-def _layers(trace: Trace, prefix: str) -> Iterator[Layer]:
+def _layers(trace: Trace, prefix: str, owner: str) -> Iterator[Layer]:
     for node in trace.nodes:
         if isinstance(node, BlockNode):
-            for path, instance in node.children():
-                yield from _layers(instance.trace, f"{prefix}{path}.")
+            owners = (path for path, _ in node.owners())
+            for (path, instance), owning in zip(node.children(), owners, strict=True):
+                yield from _layers(instance.trace, f"{prefix}{path}.", f"{owner}{owning}.")
         else:
             inputs = tuple(trace.sizes[index] for index in node.inputs)
+            output = trace.sizes[node.output]
             path = f"{prefix}{node.name}"
-            yield Layer(path, node.operation, inputs, trace.sizes[node.output])
+            yield Layer(path, node.operation, inputs, output, f"{owner}{node.layer}")

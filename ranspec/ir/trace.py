@@ -20,6 +20,13 @@ class OperationNode:
     output: int
     variable: str | None = None
     """The variable a person would keep the result in, where that does not follow from the code."""
+    again: str | None = None
+    """The name of the node whose layer is used again here, with its weights."""
+
+    @property
+    def layer(self) -> str:
+        """The name of the layer that is used."""
+        return self.again or self.name
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +46,28 @@ class BlockNode:
     inputs: tuple[int, ...]
     output: int
     variable: str | None = None
+    again: str | None = None
+    """The name of the node whose blocks are used again here, with their weights."""
+
+    @property
+    def layer(self) -> str:
+        """The name of the blocks that are used."""
+        return self.again or self.name
 
     def children(self) -> Iterator[tuple[str, Instance]]:
         """Yield each child with its path below the parent: `name`, or `name.0`, `name.1`, ..."""
+        return self._below(self.name)
+
+    def owners(self) -> Iterator[tuple[str, Instance]]:
+        """Yield each child with the path of the one that owns its weights."""
+        return self._below(self.layer)
+
+    def _below(self, name: str) -> Iterator[tuple[str, Instance]]:
         if len(self.instances) == 1:
-            yield self.name, self.instances[0]
+            yield name, self.instances[0]
         else:
             for position, instance in enumerate(self.instances):
-                yield f"{self.name}.{position}", instance
+                yield f"{name}.{position}", instance
 
 
 Node = OperationNode | BlockNode
@@ -63,8 +84,6 @@ class Trace:
     description: str
     arguments: Mapping[str, int]
     """What each number was, in constructor order: those of the inputs, then those declared."""
-    settings: frozenset[str]
-    """Those of them that are constants of the class where all its instances agree."""
     inputs: tuple[str, ...]
     """Names of the inputs; they are values 0, 1, ..."""
     nodes: tuple[Node, ...]
@@ -73,6 +92,8 @@ class Trace:
     output: int
     output_shape: Shape
     """The output's shape, in terms of this block's arguments."""
+    settings: frozenset[str] = frozenset()
+    """The arguments that are constants of the class where all its instances agree."""
 
     def __repr__(self) -> str:
         inputs = ", ".join(map(str, self.sizes[: len(self.inputs)]))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import fields
 
+from ranspec.ir.definitions import structure_of
 from ranspec.ir.dimension import Dimension, evaluate
 from ranspec.ir.graph import Graph, unique_traces
-from ranspec.ir.trace import BlockNode, OperationNode, Trace
+from ranspec.ir.trace import BlockNode, Node, OperationNode, Trace
 
 
 class VerificationError(Exception):
@@ -21,6 +22,7 @@ def verify_graph(graph: Graph) -> None:
     """
     for trace in unique_traces(graph.root):
         _verify_values(trace)
+        _verify_names(trace)
         _verify_shapes(trace)
         _verify_expressions(trace, graph)
 
@@ -36,6 +38,27 @@ def _verify_values(trace: Trace) -> None:
         made.add(node.output)
     if trace.output not in made:
         raise _broken(trace, "output", f"value {trace.output} is never made")
+
+
+def _verify_names(trace: Trace) -> None:
+    owners: dict[str, Node] = {}
+    for node in trace.nodes:
+        if node.name in owners:
+            raise _broken(trace, node.name, "is the name of two nodes")
+        if node.again is None:
+            owners[node.name] = node
+        elif node.again not in owners:
+            raise _broken(trace, node.name, f"uses {node.again} again before it is made")
+        elif not _same_layer(node, owners[node.again]):
+            raise _broken(trace, node.name, f"is not what {node.again} is")
+
+
+def _same_layer(left: Node, right: Node) -> bool:
+    if isinstance(left, OperationNode) and isinstance(right, OperationNode):
+        return structure_of(left.operation) == structure_of(right.operation)
+    if isinstance(left, BlockNode) and isinstance(right, BlockNode):
+        return [item.trace for item in left.instances] == [item.trace for item in right.instances]
+    return False
 
 
 def _verify_shapes(trace: Trace) -> None:
