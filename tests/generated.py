@@ -102,7 +102,7 @@ def main() -> None:
     for name in NETWORKS:
         loaded = load_spec(packaged_specs() / f"{name}.yaml")
         for backend in BACKENDS:
-            build(loaded, backend, GENERATED / name / backend)
+            build(loaded, backend, GENERATED / name / backend, force=True)
     README.write_text(readme(), encoding="utf-8")
 
 

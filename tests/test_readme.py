@@ -45,8 +45,7 @@ def test_the_library_works_as_the_readme_says(
     monkeypatch.chdir(tmp_path)
     (code,) = re.findall(r"```python\n(import ranspec.*?)```", README, re.DOTALL)
     exec(compile(code, "README.md", "exec"), {})
-    assert capsys.readouterr().out.splitlines() == [
-        "1841274",
-        str(Path("generated/attention92_cifar/torch")),
-    ]
-    assert (tmp_path / "generated/attention92_cifar/torch/train.py").is_file()
+    parameters, folder = capsys.readouterr().out.splitlines()
+    assert parameters == "1841274"
+    assert folder.startswith(str(Path("generated/attention92_cifar-activation_spatial-")))
+    assert (tmp_path / folder / "train.py").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,6 +29,13 @@ def parse_input(text: str) -> tuple[int, int]:
             param_hint="--input",
         )
     return sizes[0], sizes[-1]
+
+
+def parse_folder(text: str) -> Path:
+    """Read the name of a folder; raise BadParameter for none."""
+    if not text.strip():
+        raise typer.BadParameter("the name of the folder is empty; for the current one give .")
+    return Path(text)
 
 
 _SPEC_HELP = "Path of a spec, the name of one that `ranspec list` shows, or - for stdin."
@@ -73,6 +81,21 @@ BackendsOption = Annotated[
         callback=backend_names,
         autocompletion=complete_backend,
     ),
+]
+FolderOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FOLDER",
+        parser=parse_folder,
+        help="Where to write, by default generated/SPEC/BACKEND, SPEC being the spec's name and "
+        "what --set changes; several backends are written to a folder each below it.",
+    ),
+]
+DiffOption = Annotated[
+    bool,
+    typer.Option("--diff", help="Show the differences that --check or a refusal tells of."),
 ]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ranspec.cli.completion import complete_backend
-from ranspec.cli.options import ForceOption, SetOption, SpecArgument
+from ranspec.cli.options import FolderOption, ForceOption, SetOption, SpecArgument
 from ranspec.cli.output import message
 
 
@@ -36,15 +35,7 @@ def train(
             help="Arguments of the generated train.py; `-- --help` lists them.",
         ),
     ],
-    folder: Annotated[
-        Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            help="Where to build; by default generated/NAME/BACKEND.",
-        ),
-    ] = None,
+    folder: FolderOption = None,
     force: ForceOption = False,
 ) -> None:
     """Build a spec, then run its train.py.

@@ -23,6 +23,7 @@ from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.trace import BlockNode
 from ranspec.spec import LoadedSpec, Problem, SpecError
+from ranspec.spec.writer import write_spec
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -63,6 +64,8 @@ def render_files(
         )
     context = {
         "spec": loaded.spec,
+        "source": loaded.source,
+        "digest": loaded.digest,
         "spec_name": loaded.spec.name,
         "backend": backend,
         "training": training_context(loaded.spec, model_class=network_class(graph, backend)),
@@ -76,6 +79,7 @@ def render_files(
     environment = template_environment(backend.package)
     for template in _templates(COMMON):
         rendered[template.removesuffix(".j2")] = environment.get_template(template).render(context)
+    rendered["spec.yaml"] = write_spec(loaded)
     rendered = {name: content for name, content in sorted(rendered.items()) if content}
     rendered[MANIFEST] = _manifest(loaded, backend, rendered)
     return rendered
@@ -207,7 +211,8 @@ def _markdown(text: str) -> str:
 def _manifest(loaded: LoadedSpec, backend: Backend, rendered: Files) -> str:
     content = {
         "ranspec": __version__,
-        "spec": loaded.spec.name,
+        "spec": loaded.source.name,
+        "overrides": loaded.source.overrides,
         "spec_sha256": loaded.digest,
         "backend": backend.name,
         "files": {name: file_hash(content) for name, content in sorted(rendered.items())},

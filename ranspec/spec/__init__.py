@@ -6,6 +6,7 @@ The JSON Schema is in `ranspec.spec.schema`.
 from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError
 from ranspec.spec.loader import (
     LoadedSpec,
+    Source,
     available_specs,
     load_spec,
     packaged_specs,
@@ -18,6 +19,7 @@ __all__ = [
     "LoadedSpec",
     "Origin",
     "Problem",
+    "Source",
     "Spec",
     "SpecError",
     "available_specs",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,14 +17,28 @@ from ranspec.spec.alternatives import checked_alternatives
 from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError
 from ranspec.spec.families import Library, inherit, merge, no_such_name, read_family
 from ranspec.spec.model import Spec
-from ranspec.spec.overrides import parse_override
+from ranspec.spec.overrides import canonical_override, parse_override
 from ranspec.spec.validation import validate
 from ranspec.spec.yaml_source import MAX_BYTES, Node
 
 KeyPath = tuple[str, ...]
 
+_CLEAN_NAME = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+
 STDIN = "-"
 """The source that is read from standard input."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a spec was resolved from, the same on every machine.
+
+    `name` is as `ranspec list` has it, or the name of the file without its suffix; `overrides` are
+    as `--set` takes them. A `spec.yaml` that a build wrote has the source of that build.
+    """
+
+    name: str
+    overrides: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,7 @@ class LoadedSpec:
     origins: Mapping[KeyPath, Origin]
     files: tuple[Path, ...]
     digest: str
+    source: Source
 
     def __repr__(self) -> str:
         written = ", ".join(map(str, self.files))
@@ -102,7 +118,14 @@ def load_spec(
         raise _sorted_error(problems, family.files)
     resolved = spec.model_dump(mode="json")
     origins = MappingProxyType(dict(_origins(resolved, node, ())))
-    return LoadedSpec(spec, origins, family.files, _digest(resolved))
+    digest = _digest(resolved)
+    written = tuple(map(canonical_override, overrides))
+    resolved_from = Source(_name(path) or spec.name, written)
+    if built := spec.built_from:
+        unchanged = _digest_of(inherit(family.node)) if changes else digest
+        if built.digest == unchanged:
+            resolved_from = Source(built.spec, (*built.overrides, *written))
+    return LoadedSpec(spec, origins, family.files, digest, resolved_from)
 
 
 def search_folders() -> tuple[Path, ...]:
@@ -130,6 +153,14 @@ def _find(source: str | Path, library: Library) -> Path:
     if Path(source).suffix or source.startswith((".", "/")):
         return Path(source)
     raise SpecError([Problem(source, 0, 0, "", no_such_name(source, library))])
+
+
+def _name(file: Path) -> str | None:
+    """Return what a file is called wherever it lies; None where it has no such name."""
+    packaged, file = packaged_specs().resolve(), file.resolve()
+    shipped = file.is_relative_to(packaged)
+    name = file.relative_to(packaged).with_suffix("").as_posix() if shipped else file.stem
+    return name if _CLEAN_NAME.fullmatch(name) else None
 
 
 def _parse_overrides(texts: Sequence[str]) -> tuple[list[Node], tuple[Problem, ...]]:
@@ -177,8 +208,18 @@ def _origins(value: Any, node: Node, path: KeyPath) -> list[tuple[KeyPath, Origi
     return origins
 
 
+def _digest_of(node: Node) -> str | None:
+    """Return the digest of the spec that a node describes; None where it describes none."""
+    try:
+        return _digest(validate(node.plain(), lambda path, is_key: DEFAULT).model_dump(mode="json"))
+    except SpecError:
+        return None
+
+
 def _digest(resolved: dict[str, Any]) -> str:
-    canonical = json.dumps(resolved, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    # The order of keys means nothing, but for that of the stages.
+    ordered = {**resolved, "stages": list(resolved["stages"].items())}
+    canonical = json.dumps(ordered, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
 
 

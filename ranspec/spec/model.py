@@ -141,6 +141,19 @@ class BatchNorm(Model):
     )
 
 
+class BuiltFrom(Model):
+    """Which spec and overrides a built folder's `spec.yaml` was resolved from."""
+
+    spec: Annotated[str, Field(pattern=r"^[A-Za-z0-9_/-]+$")] = Field(
+        description="The spec's name."
+    )
+    overrides: tuple[str, ...] = Field(default=(), description="What `--set` changed in it.")
+    digest: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(
+        description="SHA-256 of the resolved spec; in an edited file, which has another, "
+        "`built_from` means nothing."
+    )
+
+
 class Spec(Model):
     """One network and its training recipe."""
 
@@ -181,6 +194,11 @@ class Spec(Model):
         exclude=True,
         description="What the source leaves open: keys such as attention.t, and the values that "
         "`ranspec explain` tries. They are no part of the network.",
+    )
+    built_from: BuiltFrom | None = Field(
+        default=None,
+        exclude=True,
+        description="Written by `ranspec build`, not by hand. It is no part of the network.",
     )
     parameter_limit: Annotated[int, Field(ge=1, le=10**12)] = Field(
         default=500_000_000, description="A spec with more parameters is refused: raise to allow."

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ranspec.spec.errors import Excerpt, Origin, Problem, SpecError, printable, shorten
 from ranspec.spec.short_forms import in_full
+from ranspec.spec.writer import flow
 from ranspec.spec.yaml_source import MAX_DEPTH, Node, parse
 
 _OPTION = "--set "
@@ -38,6 +39,15 @@ def parse_override(text: str) -> Node:
         place = written.origin(position + parts[index].index(names[index]))
         node = Node({names[index]: replace(node, key=place)}, place)
     return in_full(node)
+
+
+def canonical_override(text: str) -> str:
+    """Return an override in the one way of writing it: `attention.t=2` for `attention.t = 0x2`."""
+    keys = [part.strip() for part in text.partition("=")[0].split(".")]
+    value = parse_override(text).plain()
+    for key in keys:
+        value = value[key]
+    return f"{'.'.join(keys)}={flow(value)}"
 
 
 class _Written:

@@ -16,9 +16,9 @@ from typer.testing import CliRunner, Result
 from ranspec.cli import count as count_command
 from ranspec.cli.app import app
 from ranspec.cli.completion import complete_backend, complete_spec
-from ranspec.cli.show import scalar
 from ranspec.codegen.backend import available_backends
 from ranspec.spec import load_spec
+from ranspec.spec.writer import scalar
 from ranspec.spec.yaml_source import resolve
 
 ROOT = Path(__file__).parents[2]

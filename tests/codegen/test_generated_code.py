@@ -65,6 +65,15 @@ def test_models_are_short_and_stand_alone(spec: str, backend: str) -> None:
             assert not {module for module in imported if module.startswith("ranspec")}, name
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_spec_in_a_folder_builds_the_folder(spec: str, tmp_path: Path) -> None:
+    for backend in TRAINING:
+        files = rendered(spec, backend)
+        (tmp_path / "spec.yaml").write_text(str(files["spec.yaml"]), encoding="utf-8")
+        again = load_spec(tmp_path / "spec.yaml", search=[packaged_specs()])
+        assert render_files(again, load_backend(backend)) == files
+
+
 def imports(tree: ast.Module) -> set[str]:
     found = set()
     for node in ast.walk(tree):
