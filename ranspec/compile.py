@@ -10,32 +10,12 @@ import re
 from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
 from ranspec.ir.graph import Graph, Paper
+from ranspec.ir.naming import camel_case
 from ranspec.ir.verifier import verify_graph
 from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
 from ranspec.spec.families import STAGE_PARTS
 
 _DATA = r"(?<=[a-z0-9])(_tiny)?_(cifar(10|100)?|imagenet)$"
-_SPELLINGS = {
-    "arl": "ARL",
-    "attentioninception": "AttentionInception",
-    "attentionnext": "AttentionNeXt",
-    "cbam": "CBAM",
-    "cifar": "CIFAR",
-    "densenet": "DenseNet",
-    "googlenet": "GoogLeNet",
-    "imagenet": "ImageNet",
-    "localconv": "LocalConv",
-    "mobilenet": "MobileNet",
-    "nal": "NAL",
-    "resattnet": "ResAttNet",
-    "resnet": "ResNet",
-    "resnext": "ResNeXt",
-    "senet": "SENet",
-    "vgg": "VGG",
-    "wrn": "WRN",
-}
-"""Words of network names as papers write them; others are capitalised."""
-
 _DIVISORS = frozenset({"groups", "reduction", "reductions"})
 """Settings that a stage's channels are divided by: where they are defaults, channels are wrong."""
 
@@ -109,15 +89,9 @@ def class_name(name: str) -> str:
 
     The data it is trained on is no part of the name.
     """
-    network = re.sub(_DATA, "", name)
-    spaced = re.sub(r"(?<=[0-9])_(?=[0-9])", "x", network)
-    camel = "".join(_spelled(word) for word in re.findall(r"[a-z]+|[0-9][0-9x]*", spaced))
+    camel = camel_case(re.sub(_DATA, "", name))
     taken = keyword.iskeyword(camel) or hasattr(builtins, camel)
     return f"{camel}Network" if taken else camel
-
-
-def _spelled(word: str) -> str:
-    return _SPELLINGS.get(word, word.capitalize())
 
 
 def _spec_path(loaded: LoadedSpec, error: BuildError) -> tuple[str, ...]:

@@ -110,7 +110,7 @@ class _Arranger:
         if not isinstance(consumer, OperationNode) or _depth(expression) > 1:
             return False
         if isinstance(consumer.operation, ops.BatchNorm):
-            return consumer.name == node.name.replace("conv", "norm")
+            return consumer.name in (node.name.replace("conv", "norm"), f"{node.name}_norm")
         return isinstance(consumer.operation, ops.Add | ops.Multiply | ops.Concatenate)
 
 

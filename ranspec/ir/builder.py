@@ -21,6 +21,7 @@ from ranspec.ir.dimension import (
     dimension,
     substitute,
 )
+from ranspec.ir.naming import camel_case
 from ranspec.ir.operation import Interpolation, Operation, Padding, Shape, ShapeError, Sizes
 from ranspec.ir.operations.elementwise import Learning
 from ranspec.ir.operations.normalization import EpsilonUse
@@ -105,7 +106,7 @@ class Block:
 
     @property
     def class_name(self) -> str:
-        return "".join(word.capitalize() for word in self.name.split("_"))
+        return camel_case(self.name)
 
     @property
     def description(self) -> str:

@@ -76,7 +76,8 @@ def _group(
         if key not in groups:
             name = trace.class_name
             if name in named:
-                numbered = (f"{trace.class_name}{count}" for count in itertools.count(2))
+                apart = f"{name}Variant" if name[-1].isdigit() else name
+                numbered = (f"{apart}{count}" for count in itertools.count(2))
                 name = next(free for free in numbered if free not in taken)
                 taken.add(name)
             named.add(name)

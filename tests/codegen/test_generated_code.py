@@ -211,3 +211,11 @@ def test_the_longest_names_still_fit(backend: str, tmp_path: Path) -> None:
         options = () if command == "check" else ("--check", "--diff")
         result = ruff(command, *options, tmp_path / "out")
         assert result.returncode == 0, result.stdout
+
+
+def test_a_convolution_with_its_norm_that_recurs_is_one_class() -> None:
+    model = rendered("baselines/inception_resnet_v2_imagenet", "torch")["model.py"]
+    classes = re.findall(r"^class (Convolution\w+)", model, re.MULTILINE)
+    assert len(classes) == len(set(classes)) == 8
+    # One in each of these, and one in the stem.
+    assert model.count("nn.BatchNorm2d(") == len(classes) + 1

@@ -243,3 +243,15 @@ def test_numbered_names_avoid_those_in_use() -> None:
     graph = traced(squeeze(channels=8, reduction=2), other_squeeze(), named_as_numbered())
     names = [definition.class_name for definition in graph.definitions]
     assert names == ["Squeeze", "Squeeze3", "Squeeze2", "Network"]
+
+
+def test_a_number_is_kept_apart_from_a_name_that_ends_in_one() -> None:
+    @block
+    def pooled(b: Builder, x: Value, *, kernel: int) -> Value:
+        """A part."""
+        b.variant("Pooled2x2")
+        return b.max_pool(x, kernel, 1, "same")
+
+    graph = traced(pooled(kernel=2), pooled(kernel=3))
+    names = [definition.class_name for definition in graph.definitions]
+    assert names == ["Pooled2x2", "Pooled2x2Variant2", "Network"]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from ranspec.ir.builder import Builder, Value, block
 from ranspec.ir.dimension import Dimension, Setting
+from ranspec.ir.naming import camel_case
 from ranspec.ir.operation import Padding
 from ranspec.spec.units import BranchLayer
 
@@ -16,10 +17,22 @@ ConvolutionKind = Literal["normalized", "activated", "linear"]
 
 @block
 def convolution(
-    b: Builder, x: Value, *, channels: Dimension, stride: Setting, kernel: int, valid: bool
+    b: Builder,
+    x: Value,
+    *,
+    channels: Dimension,
+    stride: Setting,
+    kernel: int | tuple[int, int],
+    valid: bool,
 ) -> Value:
     """Convolution, batch norm and ReLU."""
-    b.variant(f"Convolution{kernel}x{kernel}{'Valid' if valid else ''}")
+    height, width = (kernel, kernel) if isinstance(kernel, int) else kernel
+    unpadded = valid and (height, width) != (1, 1)
+    b.variant(
+        f"Convolution{height}x{width}{'Valid' if unpadded else ''}",
+        f"{height}x{width} convolution{' without padding' if unpadded else ''}, "
+        "batch norm and ReLU.",
+    )
     padding = NO_PADDING if valid else None
     y = b.convolution("conv", x, channels, kernel=kernel, stride=stride, padding=padding)
     return b.norm_relu("norm", y)
@@ -43,7 +56,7 @@ def inception(
     """Branches side by side, concatenated (Szegedy et al., 2016)."""
     kind = "Residual Inception unit" if residual else "Inception unit"
     b.variant(
-        "".join(word.capitalize() for word in name.split("_")),
+        camel_case(name),
         f"{kind} of {len(branches)} branches." if len(branches) > 1 else "Layers in a row.",
     )
     if not b.all_equal((stride, 1)):
@@ -74,9 +87,19 @@ def _branch(
     for layer in layers:
         if layer.pool is not None and isinstance(layer.kernel, int):
             apply = b.max_pool if layer.pool == "max" else b.average_pool
-            x = apply(x, layer.kernel, layer.stride, "valid" if layer.valid else "same")
+            pooled = apply(x, layer.kernel, layer.stride, "valid" if layer.valid else "same")
+            x = b.variable(name, pooled)
             continue
         number += 1
+        if kind == "normalized":
+            normalized = convolution(
+                channels=layer.channels or 0,
+                stride=layer.stride,
+                kernel=layer.kernel,
+                valid=layer.valid,
+            )
+            x = b.variable(name, b.call(f"{name}_conv{number}", normalized, x))
+            continue
         x = b.convolution(
             f"{name}_conv{number}",
             x,
@@ -84,8 +107,7 @@ def _branch(
             kernel=layer.kernel,
             stride=layer.stride,
             padding=NO_PADDING if layer.valid else None,
-            bias=kind != "normalized",
+            bias=True,
         )
-        x = b.batch_norm(f"{name}_norm{number}", x) if kind == "normalized" else x
         x = b.variable(name, b.relu(x) if kind != "linear" else x)
     return b.variable(name, x) if layers else x
