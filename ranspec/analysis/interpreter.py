@@ -62,6 +62,31 @@ class Step:
     state: State
 
 
+def initial_state(graph: Graph, recipe: Training, seed: int | None = None) -> State:
+    """Return the parameters and statistics that training starts from, by default from its seed.
+
+    Kernels are drawn as the recipe says, all else has the value that its operation says.
+    """
+    import numpy as np
+
+    from ranspec.runtime.initialization import draw_kernels
+
+    settings = recipe.initialization
+    tensors = graph.tensors
+    drawn = {name: item.shape for name, item in tensors.items() if item.spec.initial == "drawn"}
+    kernels = draw_kernels(
+        recipe.seed if seed is None else seed,
+        drawn,
+        settings.kind,
+        settings.fan,
+        settings.deviation,
+    )
+    return {
+        name: kernels[name] if name in drawn else np.full(tensor.shape, tensor.spec.initial)
+        for name, tensor in tensors.items()
+    }
+
+
 def linearize(graph: Graph) -> tuple[Instruction, ...]:
     """Return the operations of a network in the order of execution; the last gives its output."""
     numbers = iter(range(1, len(graph.layers) + 1))

@@ -26,18 +26,16 @@ def init(
 
     The same weights on every machine; the code of every backend loads the file.
     """
+    from ranspec.analysis.interpreter import initial_state
     from ranspec.compile import compile_spec
     from ranspec.runtime.checkpoint import Manifest, save
-    from ranspec.runtime.initialization import initial_weights
     from ranspec.spec import load_spec
 
     loaded = load_spec(spec, overrides)
     graph = compile_spec(loaded)
     training = loaded.spec.train
-    settings = training.initialization
     chosen = training.seed if seed is None else seed
-    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
-    weights = initial_weights(chosen, shapes, settings.kind, settings.fan, settings.deviation)
+    weights = initial_state(graph, training, chosen)
     save(
         output,
         {name: array.astype("float32") for name, array in weights.items()},

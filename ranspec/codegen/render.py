@@ -119,22 +119,10 @@ def _reserved_names(loaded: LoadedSpec, graph: Graph, backend: Backend) -> Itera
 
 def initial(loaded: LoadedSpec, graph: Graph) -> Weights:
     """Draw the weights that a run of the spec starts from."""
-    import numpy as np
+    from ranspec.analysis.interpreter import initial_state
 
-    from ranspec.runtime.initialization import initial_weights
-
-    seed, settings = loaded.spec.train.seed, loaded.spec.train.initialization
-    drawn = {
-        name: tensor.shape
-        for name, tensor in graph.tensors.items()
-        if tensor.spec.initial == "drawn"
-    }
-    weights = initial_weights(seed, drawn, settings.kind, settings.fan, settings.deviation)
-    arrays = {
-        name: weights[name] if name in drawn else np.full(tensor.shape, tensor.spec.initial)
-        for name, tensor in graph.tensors.items()
-    }
-    return Weights(arrays, f"initial weights, seed {seed}")
+    recipe = loaded.spec.train
+    return Weights(initial_state(graph, recipe), f"initial weights, seed {recipe.seed}")
 
 
 def requirements(rendered: Files, backend: Backend) -> list[str]:

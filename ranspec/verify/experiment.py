@@ -15,7 +15,7 @@ from ranspec.analysis.interpreter import forward, linearize, training_step
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, Tensor
 from ranspec.ir.operations import MaxPool, Relu
-from ranspec.runtime.initialization import initial_weights
+from ranspec.runtime.initialization import draw_kernels
 from ranspec.spec import LoadedSpec, Spec
 from ranspec.spec.training import ExponentialSchedule, StepSchedule
 from ranspec.verify import probe
@@ -139,11 +139,16 @@ def with_changing_rate(loaded: LoadedSpec) -> LoadedSpec:
 
 def random_state(graph: Graph, seed: int) -> dict[str, Array]:
     """Draw every array in float64, none of them constant, variances and scales positive."""
-    shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
-    weights = initial_weights(seed, shapes)
+    drawn = {
+        name: tensor.shape
+        for name, tensor in graph.tensors.items()
+        if tensor.spec.initial == "drawn"
+    }
+    kernels = draw_kernels(seed, drawn)
     generator = np.random.Generator(np.random.Philox(key=seed))
     return {
-        name: _varied(generator, tensor, weights[name]) for name, tensor in graph.tensors.items()
+        name: kernels[name] if name in drawn else _varied(generator, tensor)
+        for name, tensor in graph.tensors.items()
     }
 
 
@@ -217,10 +222,9 @@ def _smallest_lead(pool: MaxPool, x: Array) -> float:
     return float((ranked[:, -1] - ranked[:, -2]).min())
 
 
-def _varied(generator: np.random.Generator, tensor: Tensor, weight: Array) -> Array:
-    initial = tensor.spec.initial
-    if initial == "drawn":
-        return weight
+def _varied(generator: np.random.Generator, tensor: Tensor) -> Array:
+    """Draw values around the initial one, of its sign unless it is zero."""
+    initial = float(tensor.spec.initial)
     if initial:
         return initial * generator.uniform(0.5, 1.5, tensor.shape)
     return 0.3 * generator.standard_normal(tensor.shape)

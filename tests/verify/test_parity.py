@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ranspec.runtime.initialization import initial_weights
+from ranspec.analysis.interpreter import initial_state as reference_initial_state
 from ranspec.spec import load_spec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare
 from ranspec.verify.experiment import Experiment, experiment, measure_reference
@@ -51,8 +51,7 @@ def results(runs: Mapping[str, Experiment], folder: Path) -> Results:
 
 def initial_state(run: Experiment) -> dict[str, NDArray[np.floating]]:
     """Return the weights that training starts from."""
-    shapes = {name: tensor.shape for name, tensor in run.graph.tensors.items()}
-    weights = initial_weights(run.loaded.spec.train.seed, shapes)
+    weights = reference_initial_state(run.graph, run.loaded.spec.train)
     return {name: array.astype(run.dtype) for name, array in weights.items()}
 
 
