@@ -17,13 +17,18 @@ from ranspec.spec import load_spec
 from tests.rendering import TRAINING
 
 SPEC = "attention_digits"
-OVERRIDES = ["attention.activation=spatial_learned", "stem.bias=true"]
+OVERRIDES = [
+    "attention.activation=spatial",
+    "attention.normalization.affine=position",
+    "stem.bias=true",
+]
 PROGRAM = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
 import train, weights
 model = train.make_model(train.Settings())
-sums = {name: [float(array.sum()), list(array.shape)] for name, array in weights.state(model).items()}
+state = weights.state(model).items()
+sums = {name: [float(array.sum()), list(array.shape)] for name, array in state}
 print(json.dumps({"state": sums, "kernels": weights.kernels(model)}))
 """
 
