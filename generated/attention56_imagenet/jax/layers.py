@@ -27,10 +27,10 @@ class BatchNorm(nnx.Module):
 
     def __init__(self, channels: int, epsilon: float = 1e-5, momentum: float = 0.1) -> None:
         """Take as momentum the weight of the new batch."""
-        self.weight = nnx.Param(jnp.ones(channels, jnp.float32))
-        self.bias = nnx.Param(jnp.zeros(channels, jnp.float32))
-        self.running_mean = nnx.BatchStat(jnp.zeros(channels, jnp.float32))
-        self.running_var = nnx.BatchStat(jnp.ones(channels, jnp.float32))
+        self.weight = nnx.Param(_constant(channels, 1.0))
+        self.bias = nnx.Param(_constant(channels, 0.0))
+        self.running_mean = nnx.BatchStat(_constant(channels, 0.0))
+        self.running_var = nnx.BatchStat(_constant(channels, 1.0))
         self.epsilon = epsilon
         self.momentum = momentum
         self.use_running_average = False
@@ -249,6 +249,11 @@ def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
     centred = values - values.mean(axes, keepdims=True)
     variance = jnp.square(centred).mean(axes, keepdims=True)
     return (centred * lax.rsqrt(variance + epsilon)).astype(x.dtype)
+
+
+def _constant(size: int, value: float) -> Array:
+    """Return float32 values that start so; JAX's own would take long to trace in deep networks."""
+    return cast(Array, np.full(size, value, np.float32))
 
 
 def _wide(x: Array) -> Array:

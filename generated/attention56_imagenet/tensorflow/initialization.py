@@ -1,8 +1,8 @@
-"""Initial weights by canonical name, the same in every framework.
+"""Initial kernels by canonical name, the same in every framework.
 
-Names and layouts are PyTorch's: convolution weights (out, in / groups, height, width), linear
-weights (out, in). Each tensor has a random stream of its own, so that neither the order of the
-tensors nor the other tensors of a network matter.
+Names and layouts are PyTorch's: kernels of convolutions (out, in / groups, height, width), of
+linear layers (out, in). Each has a random stream of its own, so that neither their order nor the
+others of a network matter.
 """
 
 from __future__ import annotations
@@ -17,42 +17,30 @@ from numpy.typing import NDArray
 Shape = tuple[int, ...]
 
 
-def decayed(name: str, shape: Shape) -> bool:
-    """Tell whether weight decay applies: to convolution and linear weights alone."""
-    return name.endswith(".weight") and len(shape) >= 2
-
-
-def initial_weights(
+def draw_kernels(
     seed: int,
     shapes: Mapping[str, Shape],
     distribution: str = "he_normal",
     fan: str = "in",
     deviation: float = 0.01,
 ) -> dict[str, NDArray[np.float64]]:
-    """Draw convolution and linear weights; scales and variances are 1, the rest is 0.
+    """Draw the kernels of convolutions and linear layers.
 
     `he_normal` has deviation sqrt(2 / fan), not truncated (He et al., 2015); `normal` has the
     given deviation.
     """
+    if distribution not in ("he_normal", "normal"):
+        raise ValueError(f"unknown distribution {distribution!r}")
+    he = distribution == "he_normal"
     return {
-        name: _initial(seed, name, tuple(shape), distribution, fan, deviation)
+        name: _normal(seed, name, shape, math.sqrt(2 / _fan(shape, fan)) if he else deviation)
         for name, shape in shapes.items()
     }
 
 
-def _initial(
-    seed: int, name: str, shape: Shape, distribution: str, fan: str, deviation: float
-) -> NDArray[np.float64]:
-    if decayed(name, shape):
-        if distribution == "he_normal":
-            deviation = math.sqrt(2.0 / _fan(shape, fan))
-        elif distribution != "normal":
-            raise ValueError(f"unknown distribution {distribution!r}")
-        key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
-        return deviation * np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
-    if name.endswith((".weight", ".scale", ".running_var")):
-        return np.ones(shape)
-    return np.zeros(shape)
+def _normal(seed: int, name: str, shape: Shape, deviation: float) -> NDArray[np.float64]:
+    key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
+    return deviation * np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
 
 
 def _fan(shape: Shape, fan: str) -> int:

@@ -28,7 +28,7 @@ import weights
 from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
-from initialization import initial_weights
+from initialization import draw_kernels
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92
 from sampling import batch_indices, crop_and_flip
@@ -249,14 +249,14 @@ def wide(logits: Array) -> Array:
 def make_model(settings: Settings) -> nnx.Module:
     """Return the network with the seed's initial weights."""
     model = weights.abstract(Attention92)
-    tensors = initial_weights(
+    kernels = draw_kernels(
         settings.seed,
-        weights.shapes(model),
+        weights.kernels(model),
         distribution="he_normal",
         fan="in",
         deviation=0.01,
     )
-    weights.load(model, tensors)
+    weights.load_kernels(model, kernels)
     if settings.precision == "bfloat16":
         model.set_attributes(nnx.Conv, nnx.Linear, dtype=jnp.bfloat16)
     return model

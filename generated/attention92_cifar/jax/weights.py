@@ -7,7 +7,7 @@ linear weights (out, in). Flax has kernels (height, width, in / groups, out) and
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Network = TypeVar("Network", bound=nnx.Module)
-Variables = dict[str, "nnx.Variable[Any]"]
 Path = tuple[Any, ...]
 Orders = Mapping[int, tuple[int, ...]]
 
@@ -31,20 +30,56 @@ OUTWARD: Orders = {2: (1, 0), 4: (3, 2, 0, 1)}
 """The order of axes of canonical kernels in Flax, and the reverse, by rank."""
 
 
+class Place(NamedTuple):
+    """A variable of Flax; kernels have their axes in another order."""
+
+    variable: nnx.Variable[Any]
+    is_kernel: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The canonical shape."""
+        shape = self.variable.get_value().shape
+        return tuple(shape[axis] for axis in self._order(OUTWARD, len(shape)))
+
+    def outward(self, array: Array) -> Array:
+        """Return a Flax array in canonical layout."""
+        return array.transpose(self._order(OUTWARD, array.ndim))
+
+    def set(self, array: Array) -> None:
+        """Set the variable to a canonical array."""
+        self.variable.set_value(jnp.array(array.transpose(self._order(INWARD, array.ndim))))
+
+    def _order(self, orders: Orders, rank: int) -> tuple[int, ...]:
+        return orders[rank] if self.is_kernel else tuple(range(rank))
+
+
 def abstract(network: Callable[..., Network]) -> Network:
-    """Construct a network quickly: without arrays, which `load` brings."""
-    model: Network = nnx.eval_shape(lambda: network(rngs=nnx.Rngs(params=0, dropout=0)))
-    nnx.reseed(model, dropout=0)
+    """Construct a network quickly: its kernels without arrays, which `load_kernels` brings."""
+    found: dict[str, Any] = {}
+
+    @jax.jit
+    def others() -> Any:
+        model = network(rngs=nnx.Rngs(params=0, dropout=0))
+        graph, *states = nnx.split(model, lambda path, _: _is_kernel(path), ...)
+        kernels, rest = states
+        leaves, structure = jax.tree.flatten(kernels)
+        struct: Any = jax.ShapeDtypeStruct
+        shapes = [struct(leaf.shape, leaf.dtype) for leaf in leaves]
+        found.update(graph=graph, structure=structure, shapes=shapes)
+        return rest
+
+    rest = others()
+    kernels = jax.tree.unflatten(found["structure"], found["shapes"])
+    model: Network = nnx.merge(found["graph"], kernels, rest)
     return model
 
 
 def state(model: nnx.Module, optimizer: nnx.Optimizer[Any] | None = None) -> dict[str, Array]:
     """Return copies of all weights and statistics, and of the optimiser's state if given."""
-    variables = _variables(model) | _slots(optimizer)
-    arrays = jax.device_get({name: value.get_value() for name, value in variables.items()})
-    return {
-        name: np.array(_arranged(name, array, OUTWARD), order="C") for name, array in arrays.items()
-    }
+    places = _places(model) | _slots(optimizer)
+    arrays = jax.device_get({name: item.variable.get_value() for name, item in places.items()})
+    return {name: np.array(places[name].outward(a), order="C") for name, a in arrays.items()}
 
 
 def load(
@@ -58,44 +93,64 @@ def load(
     Arrays keep their types as far as JAX's settings
     allow. Raises ValueError, naming the tensor, if one is missing, unknown or of another shape.
     """
-    variables = _variables(model) | _slots(optimizer)
-    for name in variables.keys() | arrays.keys():
+    places = _places(model) | _slots(optimizer)
+    for name in places.keys() | arrays.keys():
         if name not in arrays:
             raise ValueError(f"tensor {name} is missing")
-        if name not in variables:
+        if name not in places:
             raise ValueError(f"tensor {name} has no place in the model")
-        needed = _shape(name, variables[name])
+        needed = places[name].shape
         if arrays[name].shape != needed:
             raise ValueError(
                 f"tensor {name} has shape {list(arrays[name].shape)}, "
                 f"the model needs {list(needed)}"
             )
-    for name, variable in variables.items():
-        variable.set_value(jnp.array(_arranged(name, arrays[name], INWARD)))
+    for name, place in places.items():
+        place.set(arrays[name])
     for counter in _counters(optimizer):
         counter.set_value(jnp.array(step, counter.dtype))
 
 
+def load_kernels(model: nnx.Module, arrays: Mapping[str, Array]) -> None:
+    """Set the kernels alone."""
+    for name, place in _places(model).items():
+        if place.is_kernel:
+            place.set(arrays[name])
+
+
 def shapes(model: nnx.Module) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight and statistic by canonical name."""
-    return {name: _shape(name, variable) for name, variable in _variables(model).items()}
+    """Return the canonical shape of every weight and statistic by canonical name."""
+    return {name: place.shape for name, place in _places(model).items()}
 
 
-def _variables(model: nnx.Module) -> Variables:
+def kernels(model: nnx.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights that are drawn, and decay, by canonical name.
+
+    They are those of convolutions and linear layers.
+    """
+    return {name: place.shape for name, place in _places(model).items() if place.is_kernel}
+
+
+def _places(model: nnx.Module) -> dict[str, Place]:
     return {
-        _name(path): value
+        _name(path): Place(value, _is_kernel(path))
         for path, value in nnx.iter_graph(model)
         if isinstance(value, nnx.Param | nnx.BatchStat)
     }
 
 
-def _slots(optimizer: nnx.Optimizer[Any] | None) -> Variables:
+def _slots(optimizer: nnx.Optimizer[Any] | None) -> dict[str, Place]:
     # A path is such as ("opt_state", 1, "trace", "stem", "conv", "kernel").
     return {
-        f"optimizer.{SLOTS[path[2]]}.{_name(path[3:])}": value
+        f"optimizer.{SLOTS[path[2]]}.{_name(path[3:])}": Place(value, _is_kernel(path))
         for path, value in _optimizer_variables(optimizer)
         if len(path) > 3 and path[2] in SLOTS
     }
+
+
+def _is_kernel(path: Path) -> bool:
+    """Tell the weights of convolutions and linear layers by Flax's name for them."""
+    return bool(path) and path[-1] == "kernel"
 
 
 def _counters(optimizer: nnx.Optimizer[Any] | None) -> list[nnx.Variable[Any]]:
@@ -119,19 +174,4 @@ def _name(path: Path) -> str:
         for part, after in zip(path, (*path[1:], ""), strict=True)
         if not (part == "layers" and isinstance(after, int))
     )
-    return ".".join([*parents, "weight" if leaf == "kernel" else leaf])
-
-
-def _shape(name: str, variable: nnx.Variable[Any]) -> tuple[int, ...]:
-    shape = variable.get_value().shape
-    order = _order(name, len(shape), OUTWARD)
-    return tuple(shape[axis] for axis in order)
-
-
-def _arranged(name: str, array: Array, orders: Orders) -> Array:
-    return array.transpose(_order(name, array.ndim, orders))
-
-
-def _order(name: str, rank: int, orders: Orders) -> tuple[int, ...]:
-    is_kernel = name.endswith(".weight") and rank > 1
-    return orders[rank] if is_kernel else tuple(range(rank))
+    return ".".join([*parents, "weight" if _is_kernel(path) else leaf])

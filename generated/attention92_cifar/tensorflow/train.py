@@ -30,7 +30,7 @@ import weights
 from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
-from initialization import initial_weights
+from initialization import draw_kernels
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92
 from optimizer import SGD
@@ -221,8 +221,22 @@ def compiled(function: Callable, settings: Settings) -> Callable:
     return tf.function(function, jit_compile=xla)
 
 
-def initialize(model: keras.Model, optimizer: SGD, settings: Settings) -> int:
-    """Set weights and optimiser state from a checkpoint or the seed; return the steps taken."""
+def make_model(settings: Settings) -> keras.Model:
+    """Return the network with the seed's initial weights."""
+    model = Attention92()
+    kernels = draw_kernels(
+        settings.seed,
+        weights.kernels(model),
+        distribution="he_normal",
+        fan="in",
+        deviation=0.01,
+    )
+    weights.load(model, weights.state(model) | kernels)
+    return model
+
+
+def restore(model: keras.Model, optimizer: SGD, settings: Settings) -> int:
+    """Set weights and optimiser state from a checkpoint, if asked; return the steps taken."""
     if settings.resume:
         tensors, manifest = checkpoint.load(settings.resume)
         manifest.check_run(seed=settings.seed, batch_size=settings.batch_size)
@@ -231,16 +245,7 @@ def initialize(model: keras.Model, optimizer: SGD, settings: Settings) -> int:
         return manifest.step
     if settings.weights:
         tensors, _ = checkpoint.load(settings.weights)
-        tensors = checkpoint.select(tensors, weights.state(model))
-    else:
-        tensors = initial_weights(
-            settings.seed,
-            weights.shapes(model),
-            distribution="he_normal",
-            fan="in",
-            deviation=0.01,
-        )
-    weights.load(model, tensors)
+        weights.load(model, checkpoint.select(tensors, weights.state(model)))
     return 0
 
 
@@ -326,9 +331,9 @@ def main(settings: Settings) -> None:
     else:
         # A GPU's convolutions would round to 10 bits of mantissa.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-    model = Attention92()
+    model = make_model(settings)
     optimizer = make_optimizer(model, settings)
-    first_step = initialize(model, optimizer, settings)
+    first_step = restore(model, optimizer, settings)
     parameters = sum(math.prod(variable.shape) for variable in model.trainable_variables)
     print(f"{NETWORK}: {parameters:,} parameters, on {device}")
 

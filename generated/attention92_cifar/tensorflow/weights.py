@@ -8,7 +8,7 @@ linear weights (out, in).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,8 +16,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+KERNEL = "kernel"
+"""Keras' name for the weights of convolutions and linear layers."""
+
 NAMES = {
-    "kernel": "weight",
+    KERNEL: "weight",
     "gamma": "weight",
     "beta": "bias",
     "moving_mean": "running_mean",
@@ -26,17 +29,28 @@ NAMES = {
 """Canonical names of variables, where Keras calls them otherwise."""
 
 CANONICAL_AXES = {4: (3, 2, 0, 1), 2: (1, 0)}
-"""Keras' axis for each canonical one, of convolution and linear weights."""
+"""Keras' axis for each canonical one, of kernels."""
+
+
+class Place(NamedTuple):
+    """A variable of Keras, and its axis for each canonical one."""
+
+    variable: keras.Variable
+    axes: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The canonical shape."""
+        return tuple(self.variable.shape[axis] for axis in self.axes)
 
 
 def state(
     model: keras.Model, optimizer: keras.optimizers.Optimizer | None = None
 ) -> dict[str, Array]:
     """Return copies of all weights and statistics, and of the optimiser's state if given."""
-    targets = _variables(model) | _slots(model, optimizer)
     return {
-        name: np.array(variable.numpy().transpose(_axes(name, variable.ndim)), order="C")
-        for name, variable in targets.items()
+        name: np.array(variable.numpy().transpose(axes), order="C")
+        for name, (variable, axes) in _places(model, optimizer).items()
     }
 
 
@@ -50,27 +64,36 @@ def load(
 
     Raises ValueError, naming the tensor, if one is missing, unknown or of another shape.
     """
-    targets = _variables(model) | _slots(model, optimizer)
-    for name in targets.keys() | arrays.keys():
+    places = _places(model, optimizer)
+    for name in places.keys() | arrays.keys():
         if name not in arrays:
             raise ValueError(f"tensor {name} is missing")
-        if name not in targets:
+        if name not in places:
             raise ValueError(f"tensor {name} has no place in the model")
-        shape = _shape(name, targets[name])
+        shape = places[name].shape
         if arrays[name].shape != shape:
             raise ValueError(
                 f"tensor {name} has shape {list(arrays[name].shape)}, the model needs {list(shape)}"
             )
-    for name, variable in targets.items():
-        axes = np.argsort(_axes(name, variable.ndim))
-        variable.assign(np.asarray(arrays[name], variable.dtype).transpose(axes))
+    for name, (variable, axes) in places.items():
+        array = np.asarray(arrays[name], variable.dtype)
+        variable.assign(array.transpose(np.argsort(axes)))
     if optimizer is not None:
         optimizer.iterations.assign(step)
 
 
 def shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return the canonical shape of every weight and statistic by canonical name."""
-    return {name: _shape(name, variable) for name, variable in _variables(model).items()}
+    return {name: place.shape for name, place in _places(model).items()}
+
+
+def kernels(model: keras.Model) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights that are drawn, and decay, by canonical name.
+
+    They are those of convolutions and linear layers.
+    """
+    places = _places(model).items()
+    return {name: place.shape for name, place in places if place.variable.name == KERNEL}
 
 
 def children(layer: keras.Layer) -> dict[str, keras.Layer]:
@@ -85,25 +108,18 @@ def children(layer: keras.Layer) -> dict[str, keras.Layer]:
     }
 
 
-def _shape(name: str, variable: keras.Variable) -> tuple[int, ...]:
-    return tuple(variable.shape[axis] for axis in _axes(name, variable.ndim))
-
-
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
-    return dict(_walk(model, ""))
-
-
-def _slots(
-    model: keras.Model, optimizer: keras.optimizers.Optimizer | None
-) -> dict[str, keras.Variable]:
-    if optimizer is None:
-        return {}
-    names = {id(variable): name for name, variable in _walk(model, "")}
-    return {
-        f"optimizer.{slot}.{names[id(variable)]}": value
-        for slot, values in optimizer.slots.items()
-        for variable, value in zip(model.trainable_variables, values, strict=True)
-    }
+def _places(
+    model: keras.Model, optimizer: keras.optimizers.Optimizer | None = None
+) -> dict[str, Place]:
+    own = dict(_walk(model, ""))
+    places = {name: Place(variable, _axes(variable)) for name, variable in own.items()}
+    if optimizer is not None:
+        names = {id(variable): name for name, variable in own.items()}
+        for slot, values in optimizer.slots.items():
+            for variable, value in zip(model.trainable_variables, values, strict=True):
+                name = f"optimizer.{slot}.{names[id(variable)]}"
+                places[name] = Place(value, _axes(variable))
+    return places
 
 
 def _walk(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Variable]]:
@@ -116,8 +132,7 @@ def _walk(layer: keras.Layer, prefix: str) -> Iterator[tuple[str, keras.Variable
             yield prefix + NAMES.get(variable.name, variable.name), variable
 
 
-def _axes(name: str, rank: int) -> tuple[int, ...]:
-    """Return, for each canonical axis of a tensor, Keras' axis."""
-    if name.endswith(".weight"):
-        return CANONICAL_AXES.get(rank, tuple(range(rank)))
-    return tuple(range(rank))
+def _axes(variable: keras.Variable) -> tuple[int, ...]:
+    """Return, for each canonical axis of a variable, Keras' axis."""
+    rank = len(variable.shape)
+    return CANONICAL_AXES[rank] if variable.name == KERNEL else tuple(range(rank))

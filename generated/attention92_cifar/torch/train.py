@@ -25,7 +25,7 @@ import weights
 from augment import augment, normalize
 from checkpoint import CheckpointError, Manifest
 from data import DataError, Dataset, load_dataset, statistics
-from initialization import decayed, initial_weights
+from initialization import draw_kernels
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention92
 from sampling import batch_indices, crop_and_flip
@@ -83,10 +83,9 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimizer:
     """Return the optimiser, with weight decay on convolution and linear weights alone."""
-    decay: list[nn.Parameter] = []
-    no_decay: list[nn.Parameter] = []
-    for name, parameter in model.named_parameters():
-        (decay if decayed(name, parameter.shape) else no_decay).append(parameter)
+    kernels = weights.kernels(model)
+    decay = [item for name, item in model.named_parameters() if name in kernels]
+    no_decay = [item for name, item in model.named_parameters() if name not in kernels]
     return torch.optim.SGD(
         [
             {"params": decay, "weight_decay": settings.weight_decay},
@@ -183,8 +182,25 @@ def autocast(device: torch.device, settings: Settings) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
 
 
-def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings) -> int:
-    """Set weights and optimiser state from a checkpoint or the seed; return the steps taken."""
+def make_model(settings: Settings) -> nn.Module:
+    """Return the network with the seed's initial weights."""
+    model = Attention92()
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
+    kernels = draw_kernels(
+        settings.seed,
+        weights.kernels(model),
+        distribution="he_normal",
+        fan="in",
+        deviation=0.01,
+    )
+    weights.load(model, weights.state(model) | kernels)
+    return model
+
+
+def restore(model: nn.Module, optimizer: torch.optim.Optimizer, settings: Settings) -> int:
+    """Set weights and optimiser state from a checkpoint, if asked; return the steps taken."""
     if settings.resume:
         tensors, manifest = checkpoint.load(settings.resume)
         manifest.check_run(seed=settings.seed, batch_size=settings.batch_size)
@@ -193,16 +209,7 @@ def initialize(model: nn.Module, optimizer: torch.optim.Optimizer, settings: Set
         return manifest.step
     if settings.weights:
         tensors, _ = checkpoint.load(settings.weights)
-        tensors = checkpoint.select(tensors, weights.state(model))
-    else:
-        tensors = initial_weights(
-            settings.seed,
-            weights.shapes(model),
-            distribution="he_normal",
-            fan="in",
-            deviation=0.01,
-        )
-    weights.load(model, tensors)
+        weights.load(model, checkpoint.select(tensors, weights.state(model)))
     return 0
 
 
@@ -281,10 +288,10 @@ def main(settings: Settings) -> None:
     mean, scale = statistics(training_set.images, NORMALIZATION)
     test_data = DeviceData(test_set, mean, scale, device)
 
-    model = Attention92()
+    model = make_model(settings)
     model.to(device, memory_format=torch.channels_last)
     optimizer = make_optimizer(model, settings)
-    first_step = initialize(model, optimizer, settings)
+    first_step = restore(model, optimizer, settings)
     if settings.compile:
         model.compile()
     parameters = sum(parameter.numel() for parameter in model.parameters())

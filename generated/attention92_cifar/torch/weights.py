@@ -68,6 +68,18 @@ def load(
             target.copy_(torch.from_numpy(np.array(arrays[name], order="C")))
 
 
+def kernels(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the weights that are drawn, and decay, by canonical name.
+
+    They are those of convolutions and linear layers.
+    """
+    return {
+        f"{path}.weight": tuple(module.weight.shape)
+        for path, module in model.named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear)
+    }
+
+
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight and statistic by canonical name."""
     return {name: tuple(tensor.shape) for name, tensor in _tensors(model).items()}
@@ -77,7 +89,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
     return {
         name: tensor
         for name, tensor in model.state_dict(keep_vars=True).items()
-        if not name.endswith(".num_batches_tracked")
+        if tensor.is_floating_point()
     }
 
 
