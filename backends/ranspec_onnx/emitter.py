@@ -41,7 +41,9 @@ def batch_norm(op: ops.BatchNorm, site: Site, x: str) -> None:
 
 def channel_normalize(op: ops.ChannelNormalize, site: Site, x: str) -> None:
     squares = site.node("ReduceSumSquare", x, site.integers(CHANNELS))
-    site.result("Div", x, _root(site, squares, op.epsilon))
+    combine = {"added": "Add", "least": "Max"}[op.epsilon_use]
+    norm = site.node("Sqrt", site.node(combine, squares, site.scalar(op.epsilon)))
+    site.result("Div", x, norm)
 
 
 def standardize(axes: tuple[int, ...]) -> Callable[[Any, Site, str], None]:
@@ -49,17 +51,23 @@ def standardize(axes: tuple[int, ...]) -> Callable[[Any, Site, str], None]:
         deviation = site.node("Sub", x, site.node("ReduceMean", x, site.integers(axes)))
         squares = site.node("Mul", deviation, deviation)
         variance = site.node("ReduceMean", squares, site.integers(axes))
-        site.result("Div", deviation, _root(site, variance, op.epsilon))
+        root = site.node("Sqrt", site.node("Add", variance, site.scalar(op.epsilon)))
+        site.result("Div", deviation, root)
 
     return write
 
 
-def _root(site: Site, x: str, epsilon: float) -> str:
-    return site.node("Sqrt", site.node("Add", x, site.scalar(epsilon)))
-
-
 def spatial_affine(op: ops.SpatialAffine, site: Site, x: str) -> None:
     scale, shift = site.arrays(op)
+    site.result("Add", site.node("Mul", scale, x), shift)
+
+
+def channel_affine(op: ops.ChannelAffine, site: Site, x: str) -> None:
+    scale, shift = site.arrays(op)
+    if len(site.sizes[0]) == 3:
+        scale, shift = (
+            site.node("Unsqueeze", values, site.integers((1, 2))) for values in (scale, shift)
+        )
     site.result("Add", site.node("Mul", scale, x), shift)
 
 
@@ -83,17 +91,27 @@ def global_average_pool(op: ops.GlobalAveragePool, site: Site, x: str) -> None:
 
 
 def resize(op: ops.Resize, site: Site, x: str, like: str) -> None:
-    size = site.node("Shape", like, start=2)
     if op.interpolation == "nearest":
-        rule = {
-            "mode": "nearest",
-            "coordinate_transformation_mode": "asymmetric",
-            "nearest_mode": "floor",
-        }
-    else:
-        corners = "align_corners" if op.align_corners else "half_pixel"
-        rule = {"mode": "linear", "coordinate_transformation_mode": corners}
-    site.result("Resize", x, "", "", size, axes=HEIGHT_AND_WIDTH, **rule)
+        # Resize finds positions by a quotient in float32, which may fall short of an integer.
+        (rows, columns), (height, width) = (size[:2] for size in site.sizes)
+        y = site.node("Gather", x, site.integers(_nearest(rows, height)), axis=2)
+        site.result("Gather", y, site.integers(_nearest(columns, width)), axis=3)
+        return
+    site.result(
+        "Resize",
+        x,
+        "",
+        "",
+        site.node("Shape", like, start=2),
+        axes=HEIGHT_AND_WIDTH,
+        mode="linear",
+        coordinate_transformation_mode="align_corners" if op.align_corners else "half_pixel",
+    )
+
+
+def _nearest(size: int, count: int) -> tuple[int, ...]:
+    """Return the position that each of `count` positions is read from."""
+    return tuple(position * size // count for position in range(count))
 
 
 def pad_channels(op: ops.PadChannels, site: Site, x: str) -> None:
@@ -138,6 +156,7 @@ OPERATIONS: Mapping[type[Operation], Callable[..., None]] = {
     ops.AddScalar: increased,
     ops.AveragePool: pool("AveragePool"),
     ops.BatchNorm: batch_norm,
+    ops.ChannelAffine: channel_affine,
     ops.ChannelNormalize: channel_normalize,
     ops.ChannelStandardize: standardize(CHANNELS),
     ops.Concatenate: plain("Concat", axis=1),

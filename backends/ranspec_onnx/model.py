@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ OPSET, IR_VERSION = 20, 10
 """Old enough for every runtime in use, new enough for windows and sizes to be exact."""
 BATCH = "N"
 """The symbolic size of a batch."""
-LOGITS = "logits"
+IMAGES, LOGITS = "images", "logits"
 
 
 def write_model(
@@ -41,12 +42,14 @@ def write_model(
     dtype = np.dtype(np.float64 if double else np.float32)
     kind = helper.np_dtype_to_tensor_dtype(dtype)
     height, width, channels = graph.input
-    (images,) = network.inputs
+    (x,) = network.inputs
+    nodes = [_renamed(node, {x: IMAGES}) for node in network.nodes]
+    nodes.append(Node("Identity", "", "", (network.output,), LOGITS, {}))
     classes = graph.root.sizes[graph.root.output]
     body = helper.make_graph(
-        [*map(_node, network.nodes), helper.make_node("Identity", [network.output], [LOGITS])],
+        [node_proto(node) for node in nodes],
         graph.name,
-        [helper.make_tensor_value_info(images, kind, [BATCH, channels, height, width])],
+        [helper.make_tensor_value_info(IMAGES, kind, [BATCH, channels, height, width])],
         [helper.make_tensor_value_info(LOGITS, kind, [BATCH, *classes])],
         [numpy_helper.from_array(arrays[name].astype(dtype), name) for name in network.arrays],
         doc_string=network.description,
@@ -77,6 +80,10 @@ def layers(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.NodeProto]]:
     return below(model.graph.node, "")
 
 
+def _renamed(node: Node, names: Mapping[str, str]) -> Node:
+    return replace(node, inputs=tuple(names.get(name, name) for name in node.inputs))
+
+
 def _function(function: Function) -> onnx.FunctionProto:
     (arguments, *_) = function.arguments.values()
     return helper.make_function(
@@ -84,7 +91,7 @@ def _function(function: Function) -> onnx.FunctionProto:
         function.name,
         [*function.inputs, *function.arrays],
         [function.output],
-        [_node(node) for node in function.nodes],
+        [node_proto(node) for node in function.nodes],
         _opsets(),
         list(arguments),
         doc_string=function.description,
@@ -95,7 +102,8 @@ def _opsets() -> list[onnx.OperatorSetIdProto]:
     return [helper.make_opsetid("", OPSET), helper.make_opsetid(BLOCKS, 1)]
 
 
-def _node(node: Node) -> onnx.NodeProto:
+def node_proto(node: Node) -> onnx.NodeProto:
+    """Return a node as a message of ONNX."""
     proto = helper.make_node(
         node.operator, node.inputs, [node.output], name=node.name, domain=node.domain
     )

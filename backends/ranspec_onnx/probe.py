@@ -6,6 +6,7 @@ evaluator takes its place.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from onnx.inliner import inline_local_functions
 from onnx.reference import ReferenceEvaluator
 
 from ranspec.verify.probe import EVALUATION, EVALUATION_LOGITS, Job, serve, write_arrays
-from ranspec_onnx.model import LOGITS, layers
+from ranspec_onnx.model import IMAGES, LOGITS, layers
 
 Array = NDArray[Any]
 
@@ -25,28 +26,29 @@ Array = NDArray[Any]
 def measure(job: Job) -> None:
     """Evaluate the model of a built folder on the job's first batch."""
     with np.load(job.batches) as batches:
-        images = batches["images"][0].astype(job.dtype)
+        inputs = {IMAGES: batches["images"][0].astype(job.dtype)}
     model = onnx.load(Path(job.folder, "model.onnx"))
     if job.layers:
-        outputs = evaluate(*with_layers(model), images)
+        outputs = evaluate(*with_layers(model), inputs)
     else:
-        outputs = evaluate(model, {LOGITS: LOGITS}, images)
+        outputs = evaluate(model, {LOGITS: LOGITS}, inputs)
     measured = {EVALUATION + path: array for path, array in outputs.items() if path != LOGITS}
     write_arrays(Path(job.result), {EVALUATION_LOGITS: outputs[LOGITS]} | measured)
 
 
-def evaluate(model: onnx.ModelProto, outputs: dict[str, str], images: Array) -> dict[str, Array]:
+def evaluate(
+    model: onnx.ModelProto, outputs: Mapping[str, str], inputs: Mapping[str, Array]
+) -> dict[str, Array]:
     """Return the values of some outputs by the names that they are given."""
-    inputs = {model.graph.input[0].name: images}
-    if images.dtype == np.float64:
+    if all(array.dtype == np.float64 for array in inputs.values()):
         with np.errstate(over="ignore", invalid="ignore"):
             # Its sigmoid computes both of two branches and takes the one that is a number.
-            found = ReferenceEvaluator(model).run(list(outputs.values()), inputs)
+            found = ReferenceEvaluator(model).run(list(outputs.values()), dict(inputs))
     else:
         session = onnxruntime.InferenceSession(
             model.SerializeToString(), _one_thread(), providers=["CPUExecutionProvider"]
         )
-        found = session.run(list(outputs.values()), inputs)
+        found = session.run(list(outputs.values()), dict(inputs))
     return dict(zip(outputs, found, strict=True))
 
 
