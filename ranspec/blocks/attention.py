@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from ranspec.blocks.masks import local_mask, soft_mask, soft_mask_of_trunk
+from ranspec.blocks.masks import make_mask
 from ranspec.blocks.units import make_unit
-from ranspec.ir.builder import BlockCall, Builder, Value, block
+from ranspec.ir.builder import Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.attention import Attention, EncoderDecoderMask, Mask
+from ranspec.spec.attention import Attention
 from ranspec.spec.units import Unit
 
 
@@ -23,12 +23,10 @@ def attention_module(
     """Attention module."""
     learning = "(1 + mask) * trunk" if attention.learning == "residual" else "mask * trunk"
     described = f"Attention module, {learning}"
-    if isinstance(attention.mask, EncoderDecoderMask):
-        b.variant(
-            f"AttentionModuleDepth{mask_depth}", f"{described}, with a mask of depth {mask_depth}."
-        )
-    else:
-        b.variant("AttentionModule", f"{described}, with a mask of local convolutions.")
+    name, mask_name = ("AttentionModule", attention.mask.described)
+    if attention.mask.has_depth:
+        name, mask_name = f"AttentionModuleDepth{mask_depth}", f"{mask_name} of depth {mask_depth}"
+    b.variant(name, f"{described}, with {mask_name}.")
     b.all_equal((x.channels, channels))
 
     def units(name: str, value: Value, count: int) -> Value:
@@ -36,27 +34,8 @@ def attention_module(
 
     x = units("before", x, attention.p)
     trunk = b.variable("trunk", units("trunk", x, attention.t))
-    inputs = [x, trunk] if _takes_trunk(attention.mask) else [x]
-    call = _mask(channels, mask_depth, unit, attention)
+    call = make_mask(attention, channels, mask_depth, unit)
+    inputs = (x, trunk)[: len(call.block.inputs)]
     mask = b.variable("mask", b.call("mask", call, *inputs))
     after = attention.p if attention.p_after is None else attention.p_after
     return units("after", b.gate(mask, trunk, attention.learning), after)
-
-
-def _mask(
-    channels: Dimension, mask_depth: int | None, unit: Unit, attention: Attention
-) -> BlockCall:
-    shared = {
-        "channels": channels,
-        "unit": unit,
-        "activation": attention.activation,
-        "normalization": attention.normalization,
-    }
-    if isinstance(attention.mask, EncoderDecoderMask):
-        block = soft_mask_of_trunk if _takes_trunk(attention.mask) else soft_mask
-        return block(depth=mask_depth, down_units=attention.r, mask=attention.mask, **shared)
-    return local_mask(mask=attention.mask, **shared)
-
-
-def _takes_trunk(mask: Mask) -> bool:
-    return isinstance(mask, EncoderDecoderMask) and mask.add_trunk

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ranspec.blocks.pooling import pool
 from ranspec.blocks.units import make_unit
-from ranspec.ir.builder import Builder, Value, block
+from ranspec.ir.builder import Block, BlockCall, Builder, Value, block
 from ranspec.ir.dimension import Dimension
-from ranspec.spec.attention import (
-    Activation,
-    ActivationNormalization,
-    EncoderDecoderMask,
-    LocalConvolutionMask,
-    Mask,
-)
+from ranspec.spec.attention import Attention, EncoderDecoderMask, LocalConvolutionMask
 from ranspec.spec.units import Unit
 
 
@@ -23,16 +19,14 @@ def soft_mask(
     *,
     channels: Dimension,
     depth: int,
-    down_units: int,
     unit: Unit,
-    activation: Activation,
-    normalization: ActivationNormalization,
+    attention: Attention,
     mask: EncoderDecoderMask,
 ) -> Value:
     """Encoder-decoder soft mask."""
     b.variant(f"SoftMaskDepth{depth}", f"Soft mask branch that pools {_times(depth)}.")
-    y = _encode_and_decode(b, x, channels, depth, down_units, unit, mask)
-    return _mask_head(b, y, channels, activation, normalization, mask)
+    y = _encode_and_decode(b, x, channels, depth, attention.r, unit, mask)
+    return _mask_head(b, y, channels, attention, mask)
 
 
 @block
@@ -43,10 +37,8 @@ def soft_mask_of_trunk(
     *,
     channels: Dimension,
     depth: int,
-    down_units: int,
     unit: Unit,
-    activation: Activation,
-    normalization: ActivationNormalization,
+    attention: Attention,
     mask: EncoderDecoderMask,
 ) -> Value:
     """Encoder-decoder soft mask to which the trunk is added before its head."""
@@ -54,9 +46,9 @@ def soft_mask_of_trunk(
         f"SoftMaskDepth{depth}",
         f"Soft mask branch that pools {_times(depth)}; the trunk is added before its head.",
     )
-    y = _encode_and_decode(b, x, channels, depth, down_units, unit, mask)
+    y = _encode_and_decode(b, x, channels, depth, attention.r, unit, mask)
     b.all_equal((trunk.height, x.height), (trunk.width, x.width), (trunk.channels, channels))
-    return _mask_head(b, b.add(y, trunk), channels, activation, normalization, mask)
+    return _mask_head(b, b.add(y, trunk), channels, attention, mask)
 
 
 def _encode_and_decode(
@@ -99,29 +91,46 @@ def local_mask(
     x: Value,
     *,
     channels: Dimension,
+    depth: int | None,
     unit: Unit,
-    activation: Activation,
-    normalization: ActivationNormalization,
+    attention: Attention,
     mask: LocalConvolutionMask,
 ) -> Value:
     """Soft mask branch of local convolutions alone (Wang et al., Table 4)."""
     b.all_equal((x.channels, channels))
     y = b.sequence("units", [make_unit(unit, channels)] * mask.units, x)
-    return _mask_head(b, y, channels, activation, normalization, mask)
+    return _mask_head(b, y, channels, attention, mask)
+
+
+MASKS: Mapping[str, Block] = {
+    "encoder_decoder": soft_mask,
+    "local_convolution": local_mask,
+}
+"""The block of each mask kind of the spec language; one with a second input is given the trunk."""
+
+
+def make_mask(
+    attention: Attention, channels: Dimension, depth: int | None, unit: Unit
+) -> BlockCall:
+    """Return the mask a spec asks for."""
+    mask = attention.mask
+    with_trunk = isinstance(mask, EncoderDecoderMask) and mask.add_trunk
+    block = soft_mask_of_trunk if with_trunk else MASKS[mask.kind]
+    return block(channels=channels, depth=depth, unit=unit, attention=attention, mask=mask)
 
 
 def _mask_head(
     b: Builder,
     y: Value,
     channels: Dimension,
-    activation: Activation,
-    normalization: ActivationNormalization,
-    mask: Mask,
+    attention: Attention,
+    mask: EncoderDecoderMask | LocalConvolutionMask,
 ) -> Value:
     for index in range(1, mask.head_convolutions + 1):
         if mask.head_normalization == "each" or (mask.head_normalization == "inner" and index > 1):
             y = b.norm_relu(f"norm{index}", y)
         y = b.convolution(f"conv{index}", y, channels, kernel=1, bias=mask.head_bias)
+    activation, normalization = attention.activation, attention.normalization
     if activation == "mixed":
         return b.sigmoid(y)
     epsilon = normalization.epsilon_of(activation)

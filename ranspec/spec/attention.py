@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -44,6 +44,17 @@ class ActivationNormalization(Model):
         return 1e-6 if activation == "channel" else 1e-5
 
 
+class MaskModel(Model):
+    """What every mask says of itself."""
+
+    described: ClassVar[str]
+    """Ends the description of an attention module with such a mask: `a mask of ...`."""
+    has_depth: ClassVar[bool] = False
+    """Whether a stage's `mask_depth` means something to it."""
+    has_activation: ClassVar[bool] = True
+    """Whether `attention.activation` means something to it."""
+
+
 HeadNormalization = Annotated[
     Literal["each", "inner", "none"],
     Field(
@@ -53,12 +64,15 @@ HeadNormalization = Annotated[
 ]
 
 
-class EncoderDecoderMask(Model):
+class EncoderDecoderMask(MaskModel):
     """The soft mask branch: pool down, interpolate up, with skips between equal sizes.
 
     After each of `depth` poolings come r units; after each interpolation but the last, the skip
     is added. Unit counts are per level.
     """
+
+    described: ClassVar[str] = "a mask"
+    has_depth: ClassVar[bool] = True
 
     kind: Literal["encoder_decoder"] = "encoder_decoder"
     pool: Pool = Field(default=Pool(), description="The pooling before each level.")
@@ -90,8 +104,10 @@ class EncoderDecoderMask(Model):
     )
 
 
-class LocalConvolutionMask(Model):
+class LocalConvolutionMask(MaskModel):
     """Three residual units without pooling or interpolation (Wang et al., Table 4)."""
+
+    described: ClassVar[str] = "a mask of local convolutions"
 
     kind: Literal["local_convolution"] = "local_convolution"
     units: Annotated[int, Field(ge=1, le=64)] = Field(default=3, description="Units of the mask.")
@@ -130,6 +146,11 @@ class Attention(Model):
     def _activation_normalizes(self) -> Attention:
         if self.activation == "mixed" and self.normalization != ActivationNormalization():
             raise ValueError("normalization means nothing to the mixed activation, a sigmoid alone")
+        if self.activation != "mixed" and not self.mask.has_activation:
+            raise ValueError(
+                f"activation {self.activation} means nothing to {self.mask.kind} masks, which "
+                "have one of their own"
+            )
         if self.activation != "channel" and self.normalization.epsilon_use == "least":
             raise ValueError("normalization.epsilon_use least is for the channel activation alone")
         return self

@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from ranspec.spec.attention import Attention, EncoderDecoderMask
+from ranspec.spec.attention import Attention
 from ranspec.spec.base import Count, Fraction, Identifier, Model, Positive, Rate, Size, Text
 from ranspec.spec.training import Training
 from ranspec.spec.units import Pool, PreactivationBottleneck, Unit
@@ -226,8 +226,7 @@ class Spec(Model):
                     message = f"the stage begins with {first}; only a pre-activation unit can"
                     yield ("stages", name, "first_preactivation"), f"{message} go without"
             mask = (stage.attention or self.attention).mask
-            deep = isinstance(mask, EncoderDecoderMask)
-            if deep and stage.modules and stage.mask_depth is None:
+            if mask.has_depth and stage.modules and stage.mask_depth is None:
                 yield (
                     ("stages", name),
                     "mask_depth is missing; stages with encoder-decoder attention need it",
