@@ -6,13 +6,14 @@ import builtins
 import keyword
 import math
 import re
+from collections import Counter
 
 from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
 from ranspec.ir.graph import Graph, Paper
 from ranspec.ir.naming import camel_case
 from ranspec.ir.verifier import verify_graph
-from ranspec.spec import DEFAULT, LoadedSpec, Spec, SpecError
+from ranspec.spec import DEFAULT, LoadedSpec, Problem, Spec, SpecError
 from ranspec.spec.families import STAGE_PARTS
 
 _DATA = r"(?<=[a-z0-9])(_tiny)?_(cifar(10|100)?|imagenet)$"
@@ -33,13 +34,19 @@ def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = Non
         place = f" (at {error.path})" if error.path else ""
         problem = loaded.problem(_spec_path(loaded, error), f"{error}{place}")
         raise SpecError((problem,)) from error
-    size = sum(math.prod(tensor.shape) for tensor in graph.tensors.values())
+    sizes = Counter[str]()
+    for path, tensor in graph.tensors.items():
+        sizes[path.partition(".")[0]] += math.prod(tensor.shape)
+    size = sizes.total()
     if size > spec.parameter_limit:
         message = (
             f"the network has {size:,} parameters, more than parameter_limit "
             f"{spec.parameter_limit:,}; raise parameter_limit if it is meant"
         )
-        raise SpecError((loaded.problem(("parameter_limit",), message),))
+        largest = ("stages", sizes.most_common(1)[0][0], "channels")
+        written = loaded.origins["parameter_limit",] != DEFAULT or largest not in loaded.origins
+        origin = loaded.locate("parameter_limit") if written else loaded.locate(*largest)
+        raise SpecError((Problem.at(origin, ("parameter_limit",), message),))
     verify_graph(graph)
     return graph
 

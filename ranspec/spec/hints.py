@@ -22,7 +22,9 @@ _OTHER_WORDS = {
 
 _TRUTH = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 _SCALES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9}
-_AMOUNT = re.compile(r"([0-9][0-9_,]*(?:\.[0-9]+)?)\s*([kKmMgG%]?)")
+_AMOUNT = re.compile(
+    r"([0-9]{1,3}(?:[,_][0-9]{3})+|[0-9]+)(?:([.,])([0-9]+))?\s*([kKmMgG%]?)", re.ASCII
+)
 
 
 def instead(value: object, place: Place) -> str:
@@ -39,7 +41,9 @@ def _meant(value: object, place: Place) -> str | None:
         case str() if bool in expected:
             word = value.strip().lower()
             return _TRUTH.get(word, word if word in ("true", "false") else None)
-        case bool():
+        case None if place.models:
+            return "what belongs to it below, indented"
+        case bool() | None:
             return None
         case int() if bool in expected and value in (0, 1):
             return "true" if value else "false"
@@ -65,8 +69,9 @@ def _amount(text: str, whole: bool) -> str | None:
     found = _AMOUNT.fullmatch(text)
     if found is None:
         return None
-    digits, unit = re.sub("[_,]", "", found[1]), found[2].lower()
-    number = float(digits) / 100 if unit == "%" else float(digits) * _SCALES[unit]
+    whole_part, _, decimals, unit = found.groups(default="")
+    amount = float(f"{re.sub('[_,]', '', whole_part)}.{decimals}0")
+    number = amount / 100 if unit == "%" else amount * _SCALES[unit.lower()]
     return None if whole and not number.is_integer() else f"{number:.12g}"
 
 

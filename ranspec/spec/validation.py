@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import ValidationError
 
+from ranspec.spec.base import IDENTIFIER
 from ranspec.spec.errors import (
     Origin,
     Problem,
     SpecError,
     did_you_mean,
     either,
+    nearest,
     show,
     show_with_type,
 )
@@ -26,8 +29,16 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Path = tuple[str, ...]
-Told = tuple[Path, bool, str]
-"""A path, whether its key is meant rather than its value, and a message."""
+
+
+class _Told(NamedTuple):
+    path: Path
+    is_key: bool
+    """Whether the key is meant, not its value."""
+    message: str
+    key: str | None = None
+    """The key of the value at `path` that is meant, if one is."""
+
 
 _WRONG_TYPE = frozenset(
     {
@@ -91,72 +102,111 @@ def validate(data: Any, locate: Callable[[Path, bool], Origin]) -> Spec:
     except ValidationError as error:
         findings = [_follow(detail, data) for detail in error.errors(include_url=False)]
         found = [told for finding in _nearest(findings) for told in _explain(finding)]
-        network = {(path, message) for path, _, message in found}
+        network = {(told.path, told.message) for told in found}
         raise SpecError(
-            Problem.at(locate(path, is_key), path, message)
-            for path, is_key, message in found
-            if not (path[:1] == ("stages",) and (path[2:], message) in network)
+            Problem.at(_origin(told, locate), told.path, told.message)
+            for told in found
+            if not (told.path[:1] == ("stages",) and (told.path[2:], told.message) in network)
         ) from None
 
 
+def _origin(told: _Told, locate: Callable[[Path, bool], Origin]) -> Origin:
+    if told.key is not None:
+        return locate((*told.path, told.key), True)
+    return locate(told.path, told.is_key)
+
+
 def _nearest(findings: list[_Finding]) -> Iterator[_Finding]:
-    """Leave out what is wrong with one alternative where another comes nearer to the value."""
+    """Leave out what is wrong with one alternative where another comes nearer to the value.
+
+    A key that is missing is left out too where it is there, but misspelt.
+    """
     nearer = {
         finding.path[:length]
         for finding in findings
         if not finding.is_mismatch
         for length in range(len(finding.path) + 1)
     }
-    return (finding for finding in findings if not (finding.is_mismatch and finding.path in nearer))
+    misspelt = {
+        (*finding.path[:-1], key)
+        for finding in findings
+        if finding.kind == "extra_forbidden"
+        for key in nearest(finding.path[-1], _keys(finding))
+    }
+    for finding in findings:
+        alike = finding.kind == "missing" and finding.path in misspelt
+        if not alike and not (finding.is_mismatch and finding.path in nearer):
+            yield finding
 
 
-def _explain(finding: _Finding) -> Iterator[Told]:
+def _explain(finding: _Finding) -> Iterator[_Told]:
     path, place, value = finding.path, finding.place, finding.value
     if finding.kind == "spec_problems":
-        yield from ((path, True, message) for path, message in finding.context["problems"])
+        yield from (_Told(at, True, message) for at, message in finding.context["problems"])
         return
     if isinstance(value, Unusable) and finding.kind != "extra_forbidden":
         return
     match finding.kind:
         case "missing" if isinstance(finding.enclosing, tuple):
             found = _entries(len(finding.enclosing))
-            yield path[:-1], False, f"found {found}, expected {finding.around.description}"
+            yield _Told(path[:-1], False, f"found {found}, expected {finding.around.description}")
         case "missing":
-            yield path, False, "required key is missing"
+            yield _Told(path, False, "required key is missing")
         case "extra_forbidden":
-            yield path, True, f"unknown key{_known(finding)}"
+            yield _Told(path, True, f"unknown key{_known(finding)}")
         case "union_tag_invalid":
             yield from _wrong_kind(path, value["kind"], tuple(place.kinds()))
         case "union_tag_not_found" if isinstance(value, dict):
             kinds = either(tuple(place.kinds()))
-            yield (*path, "kind"), False, f"required key is missing; expected {kinds}"
+            yield _Told((*path, "kind"), False, f"required key is missing; expected {kinds}")
         case "value_error":
-            yield path, False, str(finding.context["error"])
+            # What a part says of itself begins with the key it is about.
+            message = str(finding.context["error"])
+            word = message.split()[0].rstrip(",")
+            key = word if isinstance(value, dict) and word in _keys_of(place, value) else None
+            yield _Told(path, False, message, key)
         case kind if kind in _WRONG_TYPE:
             found = show(value) if place.names and isinstance(value, str) else show_with_type(value)
             hint = instead(value, place)
-            yield path, False, f"found {found}, expected {place.description}{hint}"
+            yield _Told(path, False, f"found {found}, expected {place.description}{hint}")
         case kind if kind in _EXPECTED:
             found = _entries(len(value)) if kind in ("too_short", "too_long") else show(value)
-            yield path, False, f"found {found}, expected {_EXPECTED[kind](finding.context)}"
+            hint = _as_name(value) if kind == "string_pattern_mismatch" else ""
+            expected = f"{_EXPECTED[kind](finding.context)}{hint}"
+            yield _Told(path, False, f"found {found}, expected {expected}")
         case _:
-            yield path, False, f"found {show(value)}: {finding.text}"
+            yield _Told(path, False, f"found {show(value)}: {finding.text}")
 
 
-def _wrong_kind(path: Path, kind: object, kinds: tuple[str, ...]) -> Iterator[Told]:
+def _wrong_kind(path: Path, kind: object, kinds: tuple[str, ...]) -> Iterator[_Told]:
     if isinstance(kind, Unusable):
         return
     near = did_you_mean(kind, kinds) if isinstance(kind, str) else ""
-    yield (*path, "kind"), False, f"found {show(kind)}, expected {either(kinds)}{near}"
+    yield _Told((*path, "kind"), False, f"found {show(kind)}, expected {either(kinds)}{near}")
 
 
 def _known(finding: _Finding) -> str:
     """Say which key may be meant by an unknown one, or which there are."""
-    model = finding.around.model(finding.enclosing)
-    names = tuple(model.model_fields) if model else ()
+    names = _keys(finding)
     *around, key = finding.path
-    near = did_you_mean(key, names) or elsewhere(key, tuple(around), finding.around)
-    return near or f"; the keys here are {', '.join(names)}"
+    known = elsewhere(key, tuple(around), finding.around) or did_you_mean(key, names)
+    return known or f"; the keys here are {', '.join(names)}"
+
+
+def _keys(finding: _Finding) -> tuple[str, ...]:
+    """Return the keys that may stand beside a finding's."""
+    return _keys_of(finding.around, finding.enclosing)
+
+
+def _keys_of(place: Place, value: Any) -> tuple[str, ...]:
+    model = place.model(value)
+    return tuple(model.model_fields) if model else ()
+
+
+def _as_name(text: str) -> str:
+    """Return `; write x` with the name that is most like a text."""
+    name = re.sub("[^a-z0-9]+", "_", text.lower()).strip("_")
+    return f"; write {name}" if re.fullmatch(IDENTIFIER, name) else ""
 
 
 def _entries(count: int) -> str:
