@@ -142,4 +142,5 @@ def _figures(counted: Count) -> Iterator[Advice]:
 
 
 def _is_written(loaded: LoadedSpec, *path: str) -> bool:
-    return loaded.origins.get(path, DEFAULT) != DEFAULT
+    # A build writes every value into its spec.yaml, which says nothing of what anyone meant.
+    return not loaded.spec.built_from and loaded.origins.get(path, DEFAULT) != DEFAULT

@@ -13,13 +13,14 @@ from ranspec.cli.build import build
 from ranspec.cli.check import check
 from ranspec.cli.count import count
 from ranspec.cli.explain import explain as explain_figures
-from ranspec.cli.init import init
 from ranspec.cli.list import list_names
+from ranspec.cli.new import new
 from ranspec.cli.output import examples, message, styled
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
+from ranspec.cli.weights import weights
 from ranspec.errors import RanspecError
 
 if TYPE_CHECKING:
@@ -106,10 +107,17 @@ def options(
 
 app.command(
     epilog=examples(
+        "ranspec new my_network",
+        "ranspec new my_network --from attention56_cifar",
+        "ranspec new my_network --from attention56_cifar -o networks/my_network.yaml",
+    )
+)(new)
+app.command(
+    epilog=examples(
         "ranspec build attention92_cifar --backend torch",
         "ranspec build my_network.yaml --all-backends -o out",
         "ranspec build attention92_cifar -b jax --set attention.activation=spatial",
-        "ranspec build attention92_cifar --all-backends --check",
+        "ranspec build attention92_cifar --all-backends --check --diff",
     )
 )(build)
 app.command(
@@ -146,7 +154,7 @@ app.command(
     )
 )(check)
 app.command("list", epilog=examples("ranspec list", "ranspec list backends"))(list_names)
-app.command(epilog=examples("ranspec schema > schema.json"))(schema)
+app.command(epilog=examples("ranspec schema", "ranspec schema -o schema.json"))(schema)
 app.command(
     epilog=examples(
         "ranspec verify attention56_cifar",
@@ -161,4 +169,9 @@ app.command(
         "ranspec train attention_digits --backend torch -- --seed 1",
     )
 )(train)
-app.command(epilog=examples("ranspec init attention56_cifar --seed 0 -o weights.safetensors"))(init)
+app.command(
+    epilog=examples(
+        "ranspec weights attention56_cifar --seed 0",
+        "ranspec weights attention56_cifar -o initial.safetensors --force",
+    )
+)(weights)

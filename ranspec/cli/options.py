@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ranspec.cli.completion import complete_backend, complete_override, complete_spec
+from ranspec.cli.files import parse_folder
 
 
 def backend_names(context: typer.Context, names: list[str]) -> list[str]:
@@ -29,13 +30,6 @@ def parse_input(text: str) -> tuple[int, int]:
             param_hint="--input",
         )
     return sizes[0], sizes[-1]
-
-
-def parse_folder(text: str) -> Path:
-    """Read the name of a folder; raise BadParameter for none."""
-    if not text.strip():
-        raise typer.BadParameter("the name of the folder is empty; for the current one give .")
-    return Path(text)
 
 
 _SPEC_HELP = "Path of a spec, the name of one that `ranspec list` shows, or - for stdin."
@@ -97,6 +91,7 @@ DiffOption = Annotated[
     bool,
     typer.Option("--diff", help="Show the differences that --check or a refusal tells of."),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--force", help="Overwrite a file that exists.")]
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")
 ]

@@ -2,11 +2,34 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from ranspec.cli.files import parse_file, refuse_existing, write_whole
+from ranspec.cli.options import OverwriteOption
 from ranspec.cli.output import write
 
 
-def schema() -> None:
+def schema(
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=parse_file,
+            help="Where to write it; a schema that is there already is replaced.",
+        ),
+    ] = None,
+    force: OverwriteOption = False,
+) -> None:
     """Print the JSON Schema of specs, for editors."""
-    write(files("ranspec").joinpath("spec/schema.json").read_text(encoding="utf-8").rstrip("\n"))
+    from ranspec.spec.schema import is_schema, render
+
+    if output is None:
+        return write(render().rstrip("\n"))
+    refuse_existing(output, force=force or is_schema(output))
+    write_whole(output, render())
+    write(str(output))

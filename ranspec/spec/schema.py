@@ -18,6 +18,7 @@ from ranspec.spec.families import STAGE_PARTS
 from ranspec.spec.language import models
 from ranspec.spec.model import Spec
 
+TITLE = "ranspec network"
 FILE = Path(__file__).with_name("schema.json")
 EXTENDS = {
     "type": "string",
@@ -83,7 +84,7 @@ def json_schema() -> Schema:
             choices["additionalProperties"] = {"anyOf": [values, {"type": "null"}]}
     schema = {
         "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "ranspec network",
+        "title": TITLE,
         "description": schema["description"],
         "type": "object",
         "if": {"required": ["extends"]},
@@ -97,6 +98,14 @@ def json_schema() -> Schema:
 def render() -> str:
     """Return the text of the shipped file."""
     return json.dumps(json_schema(), indent=2, ensure_ascii=True) + "\n"
+
+
+def is_schema(path: Path) -> bool:
+    """Tell whether a file holds a schema of specs, of this version or another."""
+    try:
+        return bool(json.loads(path.read_bytes())["title"] == TITLE)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
 
 
 def _simplified(value: Any) -> Any:

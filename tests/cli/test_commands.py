@@ -16,13 +16,17 @@ from typer.testing import CliRunner, Result
 from ranspec.cli import count as count_command
 from ranspec.cli.app import app
 from ranspec.cli.completion import complete_backend, complete_spec
-from ranspec.codegen.backend import available_backends
-from ranspec.spec import load_spec
+from ranspec.codegen.backend import available_backends, load_backend
+from ranspec.codegen.render import render_files
+from ranspec.spec import load_spec, packaged_specs
 from ranspec.spec.writer import scalar
 from ranspec.spec.yaml_source import resolve
 
 ROOT = Path(__file__).parents[2]
-COMMANDS = ("build", "check", "count", "init", "list", "schema", "show", "train", "verify")
+COMMANDS = (
+    *("build", "check", "count", "list", "new"),
+    *("schema", "show", "train", "verify", "weights"),
+)
 
 installed = pytest.mark.skipif(
     "torch" not in available_backends(), reason="the torch backend is not installed"
@@ -233,7 +237,7 @@ def test_schema_is_printed() -> None:
     assert json.loads(ranspec("schema").stdout)["title"] == "ranspec network"
 
 
-# --- build, init, train ---
+# --- build, weights, new, train ---
 
 
 @installed
@@ -275,12 +279,138 @@ def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     assert str(file) in result.stderr
 
 
-def test_init_writes_the_same_weights_for_the_same_seed(tmp_path: Path) -> None:
-    files = [tmp_path / name for name in ("a", "b", "c")]
+@installed
+def test_build_shows_what_would_be_lost(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    command = ("build", "attention_digits", "--backend", "torch", "-o", folder)
+    assert ranspec(*command).exit_code == 0
+    model = folder / "model.py"
+    model.write_text(model.read_text() + "# mine \x1b[31m\n")
+    (folder / "README.md").unlink()
+    checked, refused = ranspec(*command, "--check", "--diff"), ranspec(*command, "--diff")
+    assert (checked.exit_code, refused.exit_code) == (1, 2)
+    for text in (checked.stdout, refused.stdout):
+        assert f"--- {model}\n+++ {model} (as built)\n" in text
+        assert "\n-# mine \\x1b[31m\n" in text
+        assert "--- /dev/null\n" in text and "\n+# attention_digits in PyTorch\n" in text
+        assert "\x1b" not in text
+
+
+@installed
+@pytest.mark.parametrize("command", ["build", "train"])
+def test_a_folder_without_a_name_is_refused(command: str) -> None:
+    result = ranspec(command, "attention_digits", "--backend", "torch", "-o", "")
+    assert result.exit_code == 2
+    assert "for the current one give ." in " ".join(result.stderr.split())
+
+
+@installed
+def test_the_current_folder_can_be_built_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ("build", "attention_digits", "--backend", "torch", "-o", ".")
+    assert ranspec(*command).stdout == ".\n"
+    assert ranspec("build", "spec.yaml", *command[2:], "--check").exit_code == 0
+    assert ranspec("check", "spec.yaml", "--strict").exit_code == 0
+    (tmp_path / "README.md").write_text("mine")
+    assert "README.md was edited" in ranspec(*command).stderr
+
+
+@installed
+def test_all_backends_are_built_or_none(tmp_path: Path) -> None:
+    foreign = tmp_path / "torch" / "model.py"
+    foreign.parent.mkdir()
+    foreign.write_text("mine")
+    command = ("build", "attention_digits", "--all-backends", "-o", tmp_path)
+    refused = ranspec(*command)
+    assert refused.exit_code == 2
+    assert f"{foreign} was not built by ranspec" in refused.stderr
+    assert list(tmp_path.rglob("*.*")) == [foreign]
+    folders = ranspec(*command, "--force").stdout.splitlines()
+    assert folders == [str(tmp_path / name) for name in available_backends()]
+
+
+def test_weights_are_the_same_for_the_same_seed(tmp_path: Path) -> None:
+    files = [tmp_path / f"{name}.safetensors" for name in "abc"]
     for file, seed in zip(files, ("1", "1", "2"), strict=True):
-        assert ranspec("init", "attention_digits", "--seed", seed, "-o", file).exit_code == 0
+        assert ranspec("weights", "attention_digits", "--seed", seed, "-o", file).exit_code == 0
     first, second, other = (file.read_bytes() for file in files)
     assert first == second != other
+
+
+def test_weights_overwrite_only_what_they_are_told_to(tmp_path: Path) -> None:
+    spec, weights = tmp_path / "my_network.yaml", tmp_path / "w.safetensors"
+    spec.write_text("mine")
+    weights.write_text("mine")
+    pipe = tmp_path / "pipe.safetensors"
+    os.mkfifo(pipe)
+    command = ("weights", "attention_digits", "-o")
+    for arguments, reason in (
+        ((spec, "--force"), "does not end in .safetensors"),
+        ((weights,), "--force overwrites it"),
+        ((pipe, "--force"), "is a FIFO, not a file"),
+    ):
+        refused = ranspec(*command, *arguments)
+        assert refused.exit_code == 2
+        assert reason in " ".join(refused.stderr.split())
+    assert spec.read_text() == weights.read_text() == "mine"
+    assert ranspec(*command, weights, "--force").exit_code == 0
+    assert weights.read_bytes() != b"mine"
+
+
+@pytest.mark.parametrize("base", [(), ("--from", "attention56_cifar"), ("--from", "mine.yaml")])
+def test_a_new_spec_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, base: tuple[str, ...]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.yaml").write_bytes((packaged_specs() / "attention_digits.yaml").read_bytes())
+    assert ranspec("new", "my_network", *base).stdout == "my_network.yaml\n"
+    checked = ranspec("check", "my_network.yaml", "--strict")
+    assert checked.exit_code == 0, checked.stderr
+    loaded = load_spec("my_network.yaml")
+    assert loaded.spec.name == "my_network"
+    for backend in available_backends():
+        assert render_files(loaded, load_backend(backend))
+    text = Path("my_network.yaml").read_text()
+    assert ranspec("new", "my_network").exit_code == 2
+    assert Path("my_network.yaml").read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (("My-Net",), "my_net would be one"),
+        (("class",), "cannot be the name of a network"),
+        (("mine", "--from", "atention56_cifar"), "did you mean attention56_cifar"),
+        (("mine", "--from", "../other.yaml"), "which lies outside its folder"),
+        (("mine", "-o", "mine.txt"), "does not end in .yaml or .yml"),
+        (("mine", "-o", ""), "the name of the file is empty"),
+    ],
+)
+def test_a_new_spec_that_would_be_none_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], reason: str
+) -> None:
+    (tmp_path / "other.yaml").write_text(ranspec("show", "attention_digits").stdout)
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    result = ranspec("new", *arguments)
+    assert result.exit_code == 2
+    assert reason in " ".join(result.stderr.split())
+    assert not list(Path().iterdir())
+
+
+def test_a_schema_is_written_over_a_schema_alone(tmp_path: Path) -> None:
+    file, mine = tmp_path / "schema.json", tmp_path / "mine.json"
+    assert ranspec("schema", "-o", file).exit_code == 0
+    assert file.read_text() == ranspec("schema").stdout
+    file.write_text(file.read_text().replace("height", "tallness"))
+    assert ranspec("schema", "-o", file).exit_code == 0
+    assert file.read_text() == ranspec("schema").stdout
+    mine.write_text("{}")
+    assert ranspec("schema", "-o", mine).exit_code == 2
+    assert mine.read_text() == "{}"
+    assert ranspec("schema", "-o", mine, "--force").exit_code == 0
 
 
 def test_train_exits_as_the_program_does() -> None:
@@ -293,7 +423,7 @@ def test_train_exits_as_the_program_does() -> None:
 # --- mistakes, interruptions, completion ---
 
 
-@pytest.mark.parametrize("command", ["count", "show", "check", "init"])
+@pytest.mark.parametrize("command", ["count", "show", "check", "weights"])
 def test_an_unknown_spec_is_told_with_the_nearest(command: str) -> None:
     result = ranspec(command, "atention56_cifar")
     assert result.exit_code == 2

@@ -1,4 +1,4 @@
-"""`ranspec init`."""
+"""`ranspec weights`."""
 
 from __future__ import annotations
 
@@ -7,20 +7,29 @@ from typing import Annotated
 
 import typer
 
-from ranspec.cli.options import SetOption, SpecArgument
+from ranspec.cli.files import parse_file, refuse_existing, require_suffix
+from ranspec.cli.options import OverwriteOption, SetOption, SpecArgument
 from ranspec.cli.output import write
 
 
-def init(
+def weights(
     spec: SpecArgument,
     overrides: SetOption,
     output: Annotated[
-        Path, typer.Option("--output", "-o", metavar="FILE", help="The safetensors file to write.")
-    ] = Path("weights.safetensors"),
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=parse_file,
+            help="The file to write, by default weights.safetensors.",
+        ),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option("--seed", min=0, max=2**31 - 1, help="By default the seed of the spec."),
     ] = None,
+    force: OverwriteOption = False,
 ) -> None:
     """Write the initial weights of a network.
 
@@ -31,14 +40,17 @@ def init(
     from ranspec.runtime.checkpoint import Manifest, save
     from ranspec.spec import load_spec
 
+    path = output or Path("weights.safetensors")
+    require_suffix(path, ".safetensors")
+    refuse_existing(path, force=force)
     loaded = load_spec(spec, overrides)
     graph = compile_spec(loaded)
     training = loaded.spec.train
     chosen = training.seed if seed is None else seed
-    weights = initial_state(graph, training, chosen)
+    arrays = initial_state(graph, training, chosen)
     save(
-        output,
-        {name: array.astype("float32") for name, array in weights.items()},
+        path,
+        {name: array.astype("float32") for name, array in arrays.items()},
         Manifest(graph.name, step=0, seed=chosen, batch_size=training.batch_size),
     )
-    write(str(output))
+    write(str(path))
