@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -26,6 +27,15 @@ def build(
         bool, typer.Option("--all-backends", help="Build for every installed backend.")
     ] = False,
     folder: FolderOption = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="CHECKPOINT",
+            help="The checkpoint whose weights to write into the model, for backends that do so; "
+            "by default the initial weights.",
+        ),
+    ] = None,
     force: ForceOption = False,
     check: Annotated[
         bool,
@@ -42,6 +52,7 @@ def build(
     from ranspec.codegen.backend import available_backends, load_backend
     from ranspec.codegen.build import BuildFolderError, compare, default_folder, write_builds
     from ranspec.codegen.render import render_files
+    from ranspec.codegen.weights import trained
     from ranspec.spec import load_spec
 
     names = list(available_backends()) if all_backends else backends
@@ -52,12 +63,13 @@ def build(
         )
     loaded = load_spec(spec, overrides)
     chosen = {backend.name: backend for backend in map(load_backend, names)}
+    embedded = None if weights is None else trained(loaded, weights)
     several = all_backends or len(chosen) > 1
     builds = {}
     for name, backend in chosen.items():
         target = default_folder(loaded, name) if folder is None else folder
         target = target / name if folder is not None and several else target
-        builds[target] = render_files(loaded, backend)
+        builds[target] = render_files(loaded, backend, weights=embedded)
     if check:
         differences = compare(builds)
         for difference in differences:

@@ -64,6 +64,8 @@ class Weights:
     """By canonical name and in its layout."""
     origin: str
     """What they are, in words: `initial weights, seed 0`."""
+    trained: bool = False
+    """Whether they are a checkpoint's."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ranspec.codegen import folder as folders
 from ranspec.codegen.backend import Files, load_backend
 from ranspec.codegen.render import MANIFEST, as_bytes, file_hash, render_files
+from ranspec.codegen.weights import trained
 from ranspec.errors import RanspecError
 from ranspec.spec import LoadedSpec, search_folders
 
@@ -48,16 +49,25 @@ class Difference:
 
 
 def build(
-    loaded: LoadedSpec, backend: str, folder: Path | None = None, *, force: bool = False
+    loaded: LoadedSpec,
+    backend: str,
+    folder: Path | None = None,
+    *,
+    weights: Path | None = None,
+    force: bool = False,
 ) -> BuildResult:
     """Write the code of a spec for a backend, by default to `default_folder`.
 
-    Raises `SpecError`, `UnknownBackendError`, or `BuildFolderError` where the folder cannot be
-    written, or holds files edited by hand or not written by a build, unless `force` is given.
-    Whatever is raised, the folder is as it was.
+    `weights` is a checkpoint, for a backend that writes weights into what it builds. Raises
+    `SpecError`, `UnknownBackendError`, `UnsupportedError`, `CheckpointError` where the checkpoint
+    is damaged or another network's, or `BuildFolderError` where the folder cannot be written, or
+    holds files edited by hand or not written by a build, unless `force` is given. Whatever is
+    raised, the folder is as it was.
     """
     chosen = load_backend(backend)
-    rendered = render_files(loaded, chosen)
+    rendered = render_files(
+        loaded, chosen, weights=None if weights is None else trained(loaded, weights)
+    )
     target = folder or default_folder(loaded, chosen.name)
     write_builds({target: rendered}, force=force)
     return BuildResult(target, tuple(rendered))

@@ -19,6 +19,7 @@ from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError, W
 from ranspec.codegen.code import LINE_LENGTH
 from ranspec.codegen.names import network_class
 from ranspec.codegen.training import training_context
+from ranspec.codegen.weights import initial
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.trace import BlockNode
@@ -115,14 +116,6 @@ def _reserved_names(loaded: LoadedSpec, graph: Graph, backend: Backend) -> Itera
                 where = f"{trace.class_name}.{node.name}"
                 message = f"{where}: {node.name!r} means something in {backend.title}"
                 yield loaded.problem((), message)
-
-
-def initial(loaded: LoadedSpec, graph: Graph) -> Weights:
-    """Draw the weights that a run of the spec starts from."""
-    from ranspec.analysis.interpreter import initial_state
-
-    recipe = loaded.spec.train
-    return Weights(initial_state(graph, recipe), f"initial weights, seed {recipe.seed}")
 
 
 def requirements(rendered: Files, backend: Backend) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -18,8 +19,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from ranspec.analysis.interpreter import forward, linearize
+from ranspec.cli.app import app
 from ranspec.codegen import backend as protocol
 from ranspec.codegen.backend import (
     NotInstalledError,
@@ -32,8 +35,13 @@ from ranspec.codegen.render import render_files
 from ranspec.compile import compile_spec
 from ranspec.ir import operations as ops
 from ranspec.ir.graph import Graph
+from ranspec.runtime.checkpoint import load, save
 from ranspec.spec import LoadedSpec, SpecError, load_spec, packaged_specs
+from ranspec.verify import processes
 from ranspec.verify.experiment import experiment, random_state
+from ranspec.verify.harness import verify
+from ranspec.verify.probe import EVALUATION_LOGITS
+from ranspec.verify.processes import BackendError, run_jobs, write_job
 from tests.ir.test_operation_gradients import CASES, Case, random_arrays, random_inputs
 from tests.rendering import ROOT, SPECS
 from tests.verify.networks import NETWORKS
@@ -323,3 +331,114 @@ def test_code_that_loads_its_weights_itself_takes_none() -> None:
     loaded, _, _ = digits()
     with pytest.raises(UnsupportedError, match="PyTorch code holds no weights"):
         render_files(loaded, load_backend("torch"), weights=Weights({}, "none"))
+
+
+# A trained checkpoint, written into a model.
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Array, Array]:
+    """A checkpoint that PyTorch code wrote after two steps, images, and its logits of them."""
+    pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("trained")
+    run = experiment(load_spec(DIGITS), dtype="float32", steps=2)
+    torch = load_backend("torch")
+    first = write_job(folder / "first", run, torch)
+    second = write_job(folder / "second", run, torch, start=Path(first.saved))
+    _, measured = run_jobs(torch, [first, second], folder, timeout=300)
+    assert not isinstance(measured, BackendError), measured
+    return Path(first.saved), run.batches.images[0], measured[EVALUATION_LOGITS]
+
+
+def build(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(app, ["build", str(DIGITS), *map(str, arguments)])
+
+
+def test_an_export_gives_the_logits_of_the_framework_that_trained_it(
+    trained: tuple[Path, Array, Array], tmp_path: Path
+) -> None:
+    checkpoint, images, expected = trained
+    result = build("--backend", "onnx", "--weights", checkpoint, "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    model = onnx.load(tmp_path / "out" / "model.onnx")
+    logits = evaluate(model, {LOGITS: LOGITS}, {IMAGES: images.astype(np.float32)})[LOGITS]
+    error = np.abs(logits - expected).max() / np.abs(expected).max()
+    assert error <= TOLERANCES["float32"]
+    (origin,) = (entry.value for entry in model.metadata_props if entry.key == "ranspec.weights")
+    assert re.fullmatch("weights after 2 steps, SHA-256 [0-9a-f]{64}", origin)
+    assert origin in (tmp_path / "out" / "README.md").read_text()
+    again = ("--backend", "onnx", "--weights", checkpoint, "-o", tmp_path / "out", "--check")
+    assert build(*again).exit_code == 0
+
+
+def refusal(*arguments: str | Path) -> str:
+    result = build(*arguments)
+    assert result.exit_code == 2
+    return str(result.stderr)
+
+
+def test_a_checkpoint_that_does_not_fit_is_refused_in_words(
+    trained: tuple[Path, Array, Array], tmp_path: Path
+) -> None:
+    checkpoint, _, _ = trained
+    tensors, manifest = load(checkpoint)
+    paths = {name: tmp_path / f"{name}.safetensors" for name in ("damaged", "other", "lacking")}
+    content = bytearray(checkpoint.read_bytes())
+    content[-1] ^= 1
+    paths["damaged"].write_bytes(content)
+    save(paths["other"], tensors, replace(manifest, network="other"))
+    (*_, lacking) = digits()[1].tensors
+    del tensors[lacking]
+    save(paths["lacking"], tensors, manifest)
+    told = {
+        "absent": "no such file",
+        "damaged": "damaged",
+        "other": "a checkpoint of other, not of attention_digits",
+        "lacking": f"tensor {lacking} is missing",
+    }
+    for name, message in told.items():
+        path = paths.get(name, tmp_path / "absent")
+        refused = refusal("--backend", "onnx", "--weights", path, "-o", tmp_path / "out")
+        assert refused.startswith(f"error: {path}: {message}")
+    refused = refusal("--backend", "torch", "--weights", checkpoint, "-o", tmp_path / "out")
+    assert refused.startswith("error: PyTorch code holds no weights")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_backend_that_only_infers_is_not_trained() -> None:
+    result = CliRunner().invoke(app, ["train", str(DIGITS), "--backend", "onnx"])
+    assert (result.exit_code, result.stderr) == (
+        2,
+        "error: ONNX only infers; train with another backend\n",
+    )
+
+
+# Verification.
+
+
+def test_verification_asks_for_what_it_can_do() -> None:
+    report = verify(load_spec(DIGITS), ["onnx"], steps=1)
+    assert report.passed
+    assert [(check.quantity, check.pair) for check in report.checks] == [
+        ("logits, evaluation", ("onnx", "numpy"))
+    ]
+    assert report.to_json()["inference_only"] == ["onnx"]
+
+
+def test_a_fault_is_found_and_its_layer_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    written = processes.built
+
+    def faulty(*arguments: Any) -> Mapping[str, Any]:
+        files = dict(written(*arguments))
+        model = onnx.load_from_string(files["model.onnx"])
+        (unit,) = (f for f in model.functions if f.name == "PreactivationBottleneck")
+        (relu,) = (node for node in unit.node if node.name == "relu2")
+        relu.op_type = "Sigmoid"
+        return files | {"model.onnx": model.SerializeToString()}
+
+    monkeypatch.setattr(processes, "built", faulty)
+    report = verify(load_spec(DIGITS), ["onnx"], steps=1)
+    assert not report.passed
+    (parting,) = report.partings
+    assert parting.direction == "forward"
+    assert parting.layer == "stage1.1.before.conv2"
