@@ -106,6 +106,8 @@ def test_the_installed_command_works_in_any_folder(command: Path, tmp_path: Path
 
     assert "attention92_cifar" in run("list")
     assert '"properties"' in run("schema")
+    run("build", "attention92_cifar", "--backend", "onnx")
+    assert (tmp_path / "generated" / "attention92_cifar" / "onnx" / "model.onnx").is_file()
     for backend in ("torch", "tensorflow", "jax"):
         run("build", "attention92_cifar", "--backend", backend)
         folder = tmp_path / "generated" / "attention92_cifar" / backend

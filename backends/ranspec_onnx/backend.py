@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError, require_installed
+from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError
 from ranspec_onnx.emitter import OPERATIONS
 
 LIMIT = 2**31 - 2**20
@@ -16,7 +16,6 @@ class OnnxBackend(Backend):
     """Writes a network and its weights as one binary file."""
 
     def write(self, request: Request) -> Files:
-        require_installed(self, "onnx")
         from ranspec_onnx.model import write_model
 
         loaded, weights = request.loaded, request.weights
@@ -46,5 +45,6 @@ BACKEND = OnnxBackend(
     operations=OPERATIONS,
     requirements={"onnx": "onnx>=1.17", "onnxruntime": "onnxruntime>=1.20"},
     trains=False,
+    writes_with=("onnx",),
     embeds_weights=True,
 )

@@ -24,7 +24,8 @@ def build(
     backends: BackendsOption,
     overrides: SetOption,
     all_backends: Annotated[
-        bool, typer.Option("--all-backends", help="Build for every installed backend.")
+        bool,
+        typer.Option("--all-backends", help="Build for every backend that can write here."),
     ] = False,
     folder: FolderOption = None,
     weights: Annotated[
@@ -49,7 +50,7 @@ def build(
     spec.yaml builds it again. Files that were edited by hand are not overwritten, and other files
     not touched. Where something cannot be written, for one backend of several, nothing is.
     """
-    from ranspec.codegen.backend import available_backends, load_backend
+    from ranspec.codegen.backend import NotInstalledError, available_backends, load_backend
     from ranspec.codegen.build import BuildFolderError, compare, default_folder, write_builds
     from ranspec.codegen.render import render_files
     from ranspec.codegen.weights import trained
@@ -69,7 +70,12 @@ def build(
     for name, backend in chosen.items():
         target = default_folder(loaded, name) if folder is None else folder
         target = target / name if folder is not None and several else target
-        builds[target] = render_files(loaded, backend, weights=embedded)
+        try:
+            builds[target] = render_files(loaded, backend, weights=embedded)
+        except NotInstalledError as error:
+            if not all_backends:
+                raise
+            message(f"left out: {error}")
     if check:
         differences = compare(builds)
         for difference in differences:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
@@ -100,6 +100,8 @@ class Backend(ABC):
     """Whether what it writes can be trained; if not, it only infers."""
     aliases: tuple[str, ...] = ()
     """Other names that people call it by, in lower case."""
+    writes_with: tuple[str, ...] = ()
+    """Modules without which it cannot write; most need none, not even their framework."""
     dtypes: tuple[str, ...] = ("float64", "float32")
     """What it can be verified in."""
     embeds_weights: bool = False
@@ -193,9 +195,10 @@ class NotInstalledError(RanspecError):
     """A framework is not installed; the message says how to install it."""
 
 
-def require_installed(backend: Backend, *modules: str) -> None:
+def require_installed(backend: Backend, modules: Iterable[str] | None = None) -> None:
     """Raise `NotInstalledError` where modules cannot be imported, by default all of the code's."""
-    missing = [name for name in modules or backend.requirements if find_spec(name) is None]
+    needed = backend.requirements if modules is None else modules
+    missing = [name for name in needed if find_spec(name) is None]
     if missing:
         raise NotInstalledError(
             f"{backend.title} needs {', '.join(missing)}, not installed here: "

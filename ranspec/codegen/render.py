@@ -15,7 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranspec import __version__
-from ranspec.codegen.backend import Backend, Files, Request, UnsupportedError, Weights
+from ranspec.codegen.backend import (
+    Backend,
+    Files,
+    Request,
+    UnsupportedError,
+    Weights,
+    require_installed,
+)
 from ranspec.codegen.code import LINE_LENGTH
 from ranspec.codegen.names import network_class
 from ranspec.codegen.training import training_context
@@ -53,8 +60,10 @@ def render_files(
 
     `weights` are for a backend that embeds them, by default the initial ones. Raises `SpecError`
     where the backend reserves the name of a stage, `UnsupportedError` where it cannot write the
-    network or is given weights and embeds none.
+    network or is given weights and embeds none, `NotInstalledError` where it lacks a module to
+    write with.
     """
+    require_installed(backend, backend.writes_with)
     graph = compile_spec(loaded)
     refuse_reserved_names(loaded, graph, [backend])
     if backend.embeds_weights:

@@ -304,11 +304,15 @@ def test_a_model_is_the_same_bytes_in_every_process(tmp_path: Path) -> None:
 
 
 def test_a_library_that_is_not_installed_is_told_with_the_remedy(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(protocol, "find_spec", lambda name: None)
     with pytest.raises(NotInstalledError, match=r"onnx.*pip install 'ranspec\[onnx\]'"):
         files(digits()[0])
+    result = build("--all-backends", "-o", tmp_path)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("left out: ONNX needs onnx, not installed here")
+    assert "torch" in {path.name for path in tmp_path.iterdir()} - {"onnx"}
 
 
 def test_an_operation_that_it_lacks_is_told() -> None:
