@@ -188,12 +188,18 @@ class _ClassWriter:
 
     def _construct_block(self, instance: Instance) -> Code:
         child = self._graph.definition_of[instance.trace]
-        numbers = [
-            (name, Number(instance.arguments[name].expression))
-            for name in self._constructors[child]
-        ]
-        positional = tuple(number for _, number in numbers[:2])
-        construction = Call(Name(self._names[child]), positional, tuple(numbers[2:]))
+        names = self._constructors[child]
+        positional = [name for name in names if name not in instance.trace.settings][:2]
+        keywords = [name for name in names if name not in positional]
+
+        def number(name: str) -> Code:
+            return Number(instance.arguments[name].expression)
+
+        construction = Call(
+            Name(self._names[child]),
+            tuple(map(number, positional)),
+            tuple((name, number(name)) for name in keywords),
+        )
         return self._backend.construct(construction)
 
     def _expressions(self) -> Iterator[tuple[int, Code]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 _SPELLINGS = {
@@ -32,5 +33,10 @@ def camel_case(name: str) -> str:
     Two numbers side by side are joined as widths and depths are: `wrn28_10` becomes `WRN28x10`.
     """
     joined = re.sub(r"(?<=[0-9])_(?=[0-9])", "x", name)
-    words = re.findall(r"[a-z]+|[0-9][0-9x]*|[A-Z]\w*", joined)
-    return "".join(_SPELLINGS.get(word, word[:1].upper() + word[1:]) for word in words)
+    return "".join(_spelled(word) for word in joined.split("_"))
+
+
+def _spelled(word: str) -> str:
+    """Spell the letters that a word begins with; what follows a digit stays, as in `5b`."""
+    letters = "".join(itertools.takewhile(str.isalpha, word))
+    return _SPELLINGS.get(letters, letters[:1].upper() + letters[1:]) + word[len(letters) :]

@@ -180,6 +180,7 @@ def names(tree: ast.Module) -> set[str]:
         ("attention_digits", "AttentionDigits"),
         ("cifar", "CIFAR"),
         ("flowers_3_classes", "Flowers3Classes"),
+        ("mixed5b", "Mixed5b"),
     ],
 )
 def test_a_class_is_named_as_people_write_it(name: str, written: str) -> None:

@@ -218,11 +218,11 @@ class Attention56(keras.Model):
     def __init__(self, classes: int = 1000) -> None:
         super().__init__()
         self.stem = Stem(64)
-        self.stage1 = Sequence(ProjectionBottleneck(256, 1), AttentionModuleDepth3(256))
-        self.stage2 = Sequence(ProjectionBottleneck(512, 2), AttentionModuleDepth2(512))
-        self.stage3 = Sequence(ProjectionBottleneck(1024, 2), AttentionModuleDepth1(1024))
+        self.stage1 = Sequence(ProjectionBottleneck(256, stride=1), AttentionModuleDepth3(256))
+        self.stage2 = Sequence(ProjectionBottleneck(512, stride=2), AttentionModuleDepth2(512))
+        self.stage3 = Sequence(ProjectionBottleneck(1024, stride=2), AttentionModuleDepth1(1024))
         self.tail = Sequence(
-            ProjectionBottleneck(2048, 2),
+            ProjectionBottleneck(2048, stride=2),
             PreactivationBottleneck(2048),
             PreactivationBottleneck(2048),
         )

@@ -216,19 +216,19 @@ class Attention92(keras.Model):
         super().__init__()
         self.stem = Stem(16)
         self.stage1 = Sequence(
-            ProjectionBottleneck(64, 1),
+            ProjectionBottleneck(64, stride=1),
             AttentionModuleDepth3(64),
             AttentionModuleDepth3(64),
             PreactivationBottleneck(64),
         )
         self.stage2 = Sequence(
-            ProjectionBottleneck(128, 2),
+            ProjectionBottleneck(128, stride=2),
             AttentionModuleDepth2(128),
             AttentionModuleDepth2(128),
             PreactivationBottleneck(128),
         )
         self.stage3 = Sequence(
-            ProjectionBottleneck(256, 2),
+            ProjectionBottleneck(256, stride=2),
             AttentionModuleDepth1(256),
             AttentionModuleDepth1(256),
             PreactivationBottleneck(256),
