@@ -212,6 +212,19 @@ def write_model(backend: str, folder: Path) -> None:
             (folder / path.name).write_text(path.read_text())
 
 
+def test_an_onnx_model_holds_its_arrays_once() -> None:
+    pytest.importorskip("onnxruntime")
+    from ranspec_onnx import BACKEND
+    from ranspec_onnx.model import IMAGES, LOGITS, write_model
+    from ranspec_onnx.probe import evaluate
+
+    model = write_model(graph(), BACKEND, state(), {}, double=True)
+    assert sorted(array.name for array in model.graph.initializer) == sorted(graph().tensors)
+    found = evaluate(model, {LOGITS: LOGITS}, {IMAGES: images()})[LOGITS]
+    expected = forward(graph(), state(), images(), training=False).output
+    np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
 def test_what_was_not_made_cannot_be_used_again() -> None:
     @block
     def part(b: Builder, x: Value) -> Value:
