@@ -16,7 +16,7 @@ test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
 
 exhaustive: $(VENV)/all.installed
-	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs
+	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs tests/backends/test_onnx.py
 
 check: $(VENV)/all.installed
 	$(BIN)/ruff check .
