@@ -10,9 +10,9 @@ import pytest
 from ranspec.analysis.count import count
 from ranspec.analysis.figures import Figure
 from ranspec.analysis.readings import Search, Target, choices_of, search, size_of
-from ranspec.cli.show import scalar
 from ranspec.compile import compile_spec
 from ranspec.spec import SpecError, load_spec
+from ranspec.spec.writer import scalar
 
 CHOICES = {
     "input.height": (32, 48),
