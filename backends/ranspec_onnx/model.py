@@ -35,8 +35,9 @@ def write_model(
     """Return a network that takes images (N, C, H, W) and gives logits (N, classes).
 
     It computes in float32, or in float64 with `double`; then the epsilon of batch normalisation
-    is added to the variance, as an attribute of an operator is always a float32. Every class is a function, called with
-    its maps, its arrays, and as attributes the numbers in which its instances differ.
+    is added to the variance, as an attribute of an operator is always a float32. Every class is a
+    function, called with its maps, its arrays, and as attributes the numbers in which its
+    instances differ.
     """
     graph = decomposed(graph, backend.operations)
     *blocks, network = write_functions(graph, backend, double=double)
