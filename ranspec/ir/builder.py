@@ -110,7 +110,9 @@ class Block:
 
     @property
     def description(self) -> str:
-        return inspect.cleandoc(self.function.__doc__ or "").partition("\n\n")[0]
+        """The first paragraph of the function's docstring, which becomes that of its classes."""
+        documented = inspect.cleandoc(self.function.__doc__ or "").partition("\n\n")[0]
+        return documented or f"{self.class_name}."
 
 
 @dataclass(frozen=True, eq=False)

@@ -196,3 +196,10 @@ def test_operations_without_a_name_are_numbered_around_those_with_one() -> None:
         return b.relu(b.convolution("relu1", x, 4, kernel=1))
 
     assert [node.name for node in traced(part).nodes] == ["relu1", "relu2"]
+
+
+def test_a_block_without_a_docstring_is_described_by_its_name() -> None:
+    def inverted_bottleneck(b: Builder, x: Value) -> Value:
+        return b.relu(x)
+
+    assert traced(block(inverted_bottleneck)).description == "InvertedBottleneck."
