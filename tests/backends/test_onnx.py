@@ -436,8 +436,9 @@ def test_a_fault_is_found_and_its_layer_named(monkeypatch: pytest.MonkeyPatch) -
         files = dict(written(*arguments))
         model = onnx.load_from_string(files["model.onnx"])
         (unit,) = (f for f in model.functions if f.name == "PreactivationBottleneck")
-        (relu,) = (node for node in unit.node if node.name == "relu2")
-        relu.op_type = "Sigmoid"
+        (convolution,) = (node for node in unit.node if node.name == "conv2")
+        (pads,) = (attribute for attribute in convolution.attribute if attribute.name == "pads")
+        pads.ints[:] = [2, 1, 0, 1]
         return files | {"model.onnx": model.SerializeToString()}
 
     monkeypatch.setattr(processes, "built", faulty)
