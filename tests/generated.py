@@ -1,6 +1,6 @@
-"""What is generated and committed: `generated/`, and parts of README.md.
+"""What is generated and committed: `generated/`, parts of README.md, and docs/language.md.
 
-`python -m tests.generated` brings both up to date.
+`python -m tests.generated` brings all up to date.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from ranspec.analysis.count import Count, count
 from ranspec.codegen.build import build
 from ranspec.compile import compile_spec
 from ranspec.spec import load_spec, packaged_specs
+from tests import language
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -98,12 +99,13 @@ def _fenced(language: str, text: str) -> str:
 
 
 def main() -> None:
-    """Build the flagship networks for every backend, then update README.md."""
+    """Build the flagship networks for every backend, then update README.md and docs/."""
     for name in NETWORKS:
         loaded = load_spec(packaged_specs() / f"{name}.yaml")
         for backend in BACKENDS:
             build(loaded, backend, GENERATED / name / backend, force=True)
     README.write_text(readme(), encoding="utf-8")
+    language.FILE.write_text(language.render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,8 @@ import typer
 from ranspec.cli.app import app
 from ranspec.codegen.build import check_build
 from ranspec.spec import load_spec, packaged_specs
-from tests import generated
+from ranspec.spec.language import models
+from tests import generated, language
 
 README = generated.README.read_text(encoding="utf-8")
 
@@ -26,6 +27,21 @@ def test_generated_code_is_fresh(name: str, backend: str) -> None:
 
 def test_the_readme_is_fresh() -> None:
     assert generated.readme() == README, "run make generated"
+
+
+def test_the_page_of_the_language_is_fresh() -> None:
+    assert language.FILE.read_text(encoding="utf-8") == language.render(), "run make generated"
+
+
+def test_the_page_of_the_language_has_every_key() -> None:
+    for model in models():
+        rows = [row[0] for row in language.part(model).rows]
+        assert {f"`{key}`" for key in model.model_fields} <= set(rows)
+
+
+def test_links_of_the_page_of_the_language_lead_somewhere() -> None:
+    links = re.findall(r"\]\(([^)#]+)\)", language.FILE.read_text(encoding="utf-8"))
+    assert [link for link in set(links) if not (language.DOCS / link).exists()] == []
 
 
 def test_links_of_the_readme_lead_somewhere() -> None:

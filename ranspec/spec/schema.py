@@ -16,7 +16,7 @@ from ranspec.spec.alternatives import NETWORK_KEYS
 from ranspec.spec.base import IDENTIFIER
 from ranspec.spec.families import STAGE_PARTS
 from ranspec.spec.language import models
-from ranspec.spec.model import Spec
+from ranspec.spec.model import PARTS, Spec
 
 TITLE = "ranspec network"
 FILE = Path(__file__).with_name("schema.json")
@@ -64,6 +64,8 @@ def json_schema() -> Schema:
     for part in parts.values():
         if "const" in (kind := part["properties"].get("kind", {})):
             kind["description"] = part["description"].partition("\n\n")[0]
+    names = parts["Spec"]["properties"]["stages"]["propertyNames"]
+    names["not"] = {"enum": sorted(PARTS)}
     for choices in parts["Spec"]["properties"]["alternatives"]["anyOf"]:
         if "propertyNames" in choices:
             choices["propertyNames"]["pattern"] = rf"^({'|'.join(NETWORK_KEYS)})(\.|$)"

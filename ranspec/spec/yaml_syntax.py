@@ -64,7 +64,7 @@ class Syntax:
         if "unknown escape" in what:
             text = printable(self._line(mark)[mark.column : mark.column + 2])
             return mark, f"{text} is no escape; double the backslash, or use single quotes"
-        if "flow" in what and self.opened:
+        if "flow" in what and self._innermost()[1]:
             return self._in_braces(mark)
         if "mapping values" in what:
             return self._second_value(mark)
@@ -96,11 +96,18 @@ class Syntax:
         line = self._line(mark)
         return len(line) - len(line.lstrip())
 
+    def _innermost(self) -> tuple[_Mark, str]:
+        """Return the innermost open brace or bracket; a lone `a: b` in a list has none."""
+        for event in reversed(self.opened):
+            mark = _Mark(event.start_mark.line, event.start_mark.column)
+            opening = self._line(mark)[mark.column : mark.column + 1]
+            if opening in _CLOSING:
+                return mark, opening
+        return _Mark(0, 0), ""
+
     def _in_braces(self, mark: _Mark) -> tuple[_Mark, str]:
         """Explain what is wrong between the innermost open brace or bracket and `mark`."""
-        start = self.opened[-1].start_mark
-        begin = _Mark(start.line, start.column)
-        opening = self._line(begin)[begin.column]
+        begin, opening = self._innermost()
         closing = _CLOSING[opening]
         line = self._line(mark)
         rest = line[mark.column :]
