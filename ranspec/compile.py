@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import builtins
 import keyword
-import math
 import re
-from collections import Counter
 
 from ranspec.blocks.network import network
 from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
-from ranspec.ir.graph import Graph, Paper
+from ranspec.ir.graph import Graph, Paper, extent, extents
 from ranspec.ir.naming import camel_case
 from ranspec.ir.verifier import verify_graph
 from ranspec.spec import DEFAULT, LoadedSpec, Problem, Spec, SpecError
@@ -21,11 +19,15 @@ _DIVISORS = frozenset({"groups", "reduction", "reductions"})
 """Settings that a stage's channels are divided by: where they are defaults, channels are wrong."""
 
 
+MOST_LAYERS = 100_000
+"""Many times those of the deepest networks known."""
+
+
 def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = None) -> Graph:
     """Compile a spec, for another (height, width) than its own if one is given.
 
-    Raises `SpecError`, with the position in the spec, where the network cannot be built or is
-    larger than the spec's `parameter_limit`.
+    Raises `SpecError`, with the position in the spec, where the network cannot be built, has more
+    than `MOST_LAYERS` layers, or more parameters than the spec's `parameter_limit`.
     """
     spec = loaded.spec
     try:
@@ -34,25 +36,40 @@ def compile_spec(loaded: LoadedSpec, *, input_size: tuple[int, int] | None = Non
         place = f" (at {error.path})" if error.path else ""
         problem = loaded.problem(_spec_path(loaded, error), f"{error}{place}")
         raise SpecError((problem,)) from error
-    sizes = Counter[str]()
-    for path, tensor in graph.tensors.items():
-        sizes[path.partition(".")[0]] += math.prod(tensor.shape)
-    size = sizes.total()
-    if size > spec.parameter_limit:
-        message = (
-            f"the network has {size:,} parameters, more than parameter_limit "
-            f"{spec.parameter_limit:,}; raise parameter_limit if it is meant"
-        )
-        largest = ("stages", sizes.most_common(1)[0][0], "channels")
-        written = loaded.origins["parameter_limit",] != DEFAULT or largest not in loaded.origins
-        origin = loaded.locate("parameter_limit") if written else loaded.locate(*largest)
-        raise SpecError((Problem.at(origin, ("parameter_limit",), message),))
+    _check_size(loaded, graph)
     verify_graph(graph)
     return graph
 
 
-def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Graph:
-    """Trace a spec's network; raises `BuildError`, without a position, where it cannot be built."""
+def _check_size(loaded: LoadedSpec, graph: Graph) -> None:
+    """Refuse a network that is too large, before all of its layers are listed."""
+    size = extent(graph.root)
+    parts = extents(graph.root)
+    if size.layers > MOST_LAYERS:
+        largest = max(parts, key=lambda name: parts[name].layers)
+        path = ("stages", largest) if largest in loaded.spec.stages else (largest,)
+        message = f"the network has {size.layers:,} layers, more than {MOST_LAYERS:,}"
+        raise SpecError((loaded.problem(path, f"{message}; most are of {largest}"),))
+    limit = loaded.spec.parameter_limit
+    if size.parameters > limit:
+        message = (
+            f"the network has {size.parameters:,} parameters, more than parameter_limit "
+            f"{limit:,}; raise parameter_limit if it is meant"
+        )
+        largest = max(parts, key=lambda name: parts[name].parameters)
+        key = ("stages", largest, "channels")
+        written = loaded.origins["parameter_limit",] != DEFAULT or key not in loaded.origins
+        origin = loaded.locate("parameter_limit") if written else loaded.locate(*key)
+        raise SpecError((Problem.at(origin, ("parameter_limit",), message),))
+
+
+def trace_spec(
+    spec: Spec, *, input_size: tuple[int, int] | None = None, tracer: Tracer | None = None
+) -> Graph:
+    """Trace a spec's network; raises `BuildError`, without a position, where it cannot be built.
+
+    A `tracer` of the same settings lends what it traced of other networks.
+    """
     height, width = input_size or (spec.input.height, spec.input.width)
     call = network(
         classes=spec.classes,
@@ -64,7 +81,8 @@ def trace_spec(spec: Spec, *, input_size: tuple[int, int] | None = None) -> Grap
         attention=spec.attention,
         head_settings=spec.head,
     )
-    root = Tracer(network_settings(spec)).trace(call, [(height, width, spec.input.channels)])
+    tracer = tracer or Tracer(network_settings(spec))
+    root = tracer.trace(call, [(height, width, spec.input.channels)])
     return Graph(spec.name, root, _printed(spec))
 
 

@@ -1,8 +1,15 @@
-"""The order of the test files: the longest first, so that parallel workers end together."""
+"""The order of the tests, their time limits and their draws."""
 
 from __future__ import annotations
 
+import random
+import sys
+
+import numpy as np
 import pytest
+from hypothesis import settings
+
+from tests.machine import slowness
 
 LONGEST = (
     "tests/verify/test_parity.py",
@@ -13,6 +20,20 @@ LONGEST = (
     "tests/verify/test_faults.py",
     "tests/codegen/test_generated_code.py",
 )
+"""The test files that take longest, run first so that parallel workers end together."""
+
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    """Give each test a time limit in proportion to what this machine needs."""
+    if hasattr(config, "workerinput"):
+        return  # A worker is told the limit.
+    asked = config.getoption("timeout", None)
+    limit = float(config.getini("timeout") or 0) if asked is None else asked
+    config.option.timeout = limit * slowness()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -21,3 +42,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _rank(file: str) -> int:
     return LONGEST.index(file) if file in LONGEST else len(LONGEST)
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """Draw alike in every run, whichever tests run before."""
+    random.seed(0)
+    np.random.seed(0)
+    if torch := sys.modules.get("torch"):
+        torch.manual_seed(0)
+    if keras := sys.modules.get("keras"):
+        keras.utils.set_random_seed(0)

@@ -9,7 +9,9 @@ EXACT_DIGITS = 5
 """A figure of as many significant digits is no rounded one."""
 
 _UNITS = {"": 0, "K": 3, "M": 6, "G": 9, "B": 9, "T": 12}
-_FORM = re.compile(r"(\d[\d,_]*)(?:\.(\d+))?(?:e\+?(\d{1,2}))?\s*([kmgbt]?)", re.IGNORECASE)
+_FORM = re.compile(
+    r"(\d{1,3}(?:,\d{3})+|\d[\d_]*)(?:\.(\d+))?(?:e\+?(\d{1,2}))?\s*([kmgbt]?)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +26,11 @@ class Figure:
         """Read `8.6M`, `10.4 G`, `1.9e6` or `31,810,728`; raise ValueError for other text."""
         found = _FORM.fullmatch(text.strip())
         if found is None:
-            raise ValueError(f"found {text!r}, expected a number such as 8.6M, 1.9e6 or 31,810,728")
+            point = text.strip().replace(",", ".", 1)
+            near = f"; did you mean {point}?" if _FORM.fullmatch(point) else ""
+            raise ValueError(
+                f"found {text!r}, expected a number such as 8.6M, 1.9e6 or 31,810,728{near}"
+            )
         whole, decimals, power, unit = found.groups(default="")
         digits = re.sub("[,_]", "", whole) + decimals
         exponent = int(power or 0) + _UNITS[unit.upper()] - len(decimals)

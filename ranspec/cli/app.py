@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TextIO, cast
 
 import typer
 from typer.core import TyperGroup
@@ -21,7 +24,7 @@ from ranspec.cli.show import show
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
 from ranspec.cli.weights import weights
-from ranspec.errors import RanspecError
+from ranspec.errors import RanspecError, printable
 
 if TYPE_CHECKING:
     from ranspec.spec import SpecError
@@ -33,14 +36,22 @@ INTERRUPTED = 130
 class Commands(TyperGroup):
     """Commands whose users never see a traceback for a mistake of their own."""
 
+    def main(self, *arguments: Any, **settings: Any) -> Any:
+        prepare_streams()
+        try:
+            return super().main(*arguments, **settings)
+        except OSError as error:  # Help that cannot be written: no command is there to tell.
+            message(str(explain(error)))
+            abandon(sys.stdout)
+            raise SystemExit(BAD_INPUT) from None
+
     def invoke(self, ctx: Any) -> Any:
         try:
             result = super().invoke(ctx)
             sys.stdout.flush()
             return result
         except BrokenPipeError:
-            # Nobody reads on: leave nothing for the interpreter to flush into the closed pipe.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            abandon(sys.stdout)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(INTERRUPTED) from None
@@ -49,13 +60,35 @@ class Commands(TyperGroup):
             if explained is None:
                 raise
             message(explained)
+            if isinstance(error, OSError):
+                abandon(sys.stdout)
             raise typer.Exit(BAD_INPUT) from None
+
+
+def prepare_streams() -> None:
+    """Make standard streams that can be written to, whatever the terminal and its encoding.
+
+    A closed one takes what is written and keeps nothing; what an encoding lacks is escaped.
+    """
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def abandon(stream: TextIO) -> None:
+    """Leave nothing for the interpreter to flush at its end where nobody can take it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def explain(error: Exception) -> str | None:
     """Return what to tell the user of an error that is theirs to mend; none for all others."""
     if isinstance(error, OSError):
-        return f"error: {error.filename or 'input or output'}: {error.strerror or error}"
+        place = printable(str(error.filename or "input or output"))
+        return f"error: {place}: {error.strerror or error}"
     kind = f"{type(error).__module__}.{type(error).__qualname__}"
     if kind == "ranspec.spec.errors.SpecError":
         return cast("SpecError", error).report(color=styled(sys.stderr))

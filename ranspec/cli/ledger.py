@@ -5,7 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from ranspec.cli.output import Column, integer, percent, shape, write, write_json, write_table
+from ranspec.cli.output import (
+    Column,
+    integer,
+    message,
+    percent,
+    shape,
+    write,
+    write_json,
+    write_table,
+)
+from ranspec.errors import printable
 
 if TYPE_CHECKING:
     from ranspec.analysis.ledger import Comparison, Entry
@@ -39,9 +49,16 @@ def write_ledger(
 ) -> None:
     """Write the ledger of some specs, or of all that are known."""
     from ranspec.analysis.ledger import entry
-    from ranspec.spec import available_specs, load_spec
+    from ranspec.spec import SpecError, available_specs, load_spec
 
-    entries = [entry(name, load_spec(name, overrides)) for name in specs or available_specs()]
+    entries = []
+    for name in specs or available_specs():
+        try:
+            entries.append(entry(name, load_spec(name, overrides)))
+        except SpecError:
+            if specs:
+                raise
+            message(f"{printable(name)}: has mistakes; see `ranspec check {printable(name)}`")
     if output_format == "json":
         return write_json([item.as_dict() for item in entries])
     markdown = output_format == "markdown"

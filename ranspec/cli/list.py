@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
+from ranspec.errors import printable
 
 Kind = Literal["specs", "backends"]
 
@@ -38,25 +39,33 @@ def list_names(
 
 
 def _specs() -> list[dict[str, Any]]:
-    from ranspec.analysis.count import count
-    from ranspec.compile import compile_spec
+    from ranspec.analysis.count import Cost, block_costs
+    from ranspec.compile import network_settings, trace_spec
+    from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
+    from ranspec.ir.trace import Trace
     from ranspec.spec import SpecError, available_specs, load_spec
 
     found = []
+    # Networks share most of their blocks: each is traced and counted once.
+    tracers: dict[NetworkSettings, Tracer] = {}
+    costs: dict[Trace, Cost] = {}
     for name in available_specs():
         try:
-            loaded = load_spec(name)
-            counted = count(compile_spec(loaded))
-        except SpecError:
-            message(f"{name}: has mistakes; see `ranspec check {name}`")
+            spec = load_spec(name).spec
+            settings = network_settings(spec)
+            tracer = tracers.setdefault(settings, Tracer(settings, symbolic=False))
+            root = trace_spec(spec, tracer=tracer).root
+        except (SpecError, BuildError):
+            message(f"{printable(name)}: has mistakes; see `ranspec check {printable(name)}`")
             continue
+        cost = block_costs(root, costs)[root]
         found.append(
             {
                 "name": name,
-                "input": list(counted.graph.input),
-                "parameters": counted.trainable_parameters,
-                "macs": counted.macs,
-                "source": loaded.spec.source,
+                "input": list(root.sizes[0]),
+                "parameters": cost.parameters,
+                "macs": cost.macs,
+                "source": spec.source,
             }
         )
     return found

@@ -6,9 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TextIO
 
 import typer
+
+from ranspec.errors import printable
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +39,28 @@ def write(text: str) -> None:
 
 def write_json(value: Any) -> None:
     """Write a result for programs."""
-    write(json.dumps(value, indent=2, ensure_ascii=False))
+    ascii_only = "utf" not in (getattr(sys.stdout, "encoding", None) or "").lower()
+    write(json.dumps(finite(value), indent=2, ensure_ascii=ascii_only, allow_nan=False))
+
+
+def finite(value: Any) -> Any:
+    """Return data with null for numbers that JSON has no word for: infinities and NaN."""
+    match value:
+        case float():
+            return value if isfinite(value) else None
+        case dict():
+            return {key: finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [finite(item) for item in value]
+        case _:
+            return value
 
 
 def write_table(
     columns: Sequence[Column], rows: Iterable[Sequence[str]], *, markdown: bool = False
 ) -> None:
-    """Write a table, its cells as given."""
-    cells = [list(row) for row in rows]
+    """Write a table, its cells as given but for what a terminal might act on."""
+    cells = [[printable(cell) for cell in row] for row in rows]
     write(_markdown(columns, cells) if markdown else _aligned(columns, cells))
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from math import prod
 
 from ranspec.ir.definitions import Definition, define
 from ranspec.ir.operation import Operation, ParameterSpec, Sizes
-from ranspec.ir.trace import BlockNode, Trace
+from ranspec.ir.trace import BlockNode, Node, Trace
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +99,43 @@ class Graph:
             for layer in self.layers
             for name, spec in layer.parameters.items()
         }
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How large a block is with all that it calls."""
+
+    layers: int = 0
+    parameters: int = 0
+    """Numbers in all its arrays."""
+
+    def __add__(self, other: Extent) -> Extent:
+        return Extent(self.layers + other.layers, self.parameters + other.parameters)
+
+
+def extent(root: Trace) -> Extent:
+    """Return a block's extent without listing its layers."""
+    return _extents(root)[root]
+
+
+def extents(root: Trace) -> dict[str, Extent]:
+    """Return the extent of each of a block's own blocks, by name."""
+    known = _extents(root)
+    return {node.name: _extent(node, known) for node in root.nodes if isinstance(node, BlockNode)}
+
+
+def _extents(root: Trace) -> dict[Trace, Extent]:
+    known: dict[Trace, Extent] = {}
+    for trace in unique_traces(root):
+        known[trace] = sum((_extent(node, known) for node in trace.nodes), Extent())
+    return known
+
+
+def _extent(node: Node, known: Mapping[Trace, Extent]) -> Extent:
+    if isinstance(node, BlockNode):
+        return sum((known[instance.trace] for instance in node.instances), Extent())
+    arrays = node.operation.parameters().values()
+    return Extent(1, sum(prod(size.value for size in spec.shape) for spec in arrays))
 
 
 def unique_traces(root: Trace) -> tuple[Trace, ...]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ranspec.errors import RanspecError
+from ranspec.errors import RanspecError, printable
 
 MAX_SHOWN = 40
 MAX_WIDTH = 100
@@ -144,13 +144,6 @@ def dotted(path: Iterable[str]) -> str:
     return ".".join(printable(shorten(key)) for key in path)
 
 
-def printable(text: str) -> str:
-    """Escape what a terminal might act on."""
-    return "".join(
-        character if character.isprintable() else ascii(character)[1:-1] for character in text
-    )
-
-
 def shorten(text: str) -> str:
     """Cut a long text, marking the cut."""
     return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 3] + "..."
@@ -202,5 +195,5 @@ def _spelled(name: str) -> str:
 
 def did_you_mean(name: str, names: Iterable[str], count: int = 1) -> str:
     """Return `; did you mean x?`, or nothing when no name is near."""
-    near = nearest(name, names, count)
+    near = [printable(found) for found in nearest(name, names, count)]
     return f"; did you mean {either(near)}?" if near else ""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ranspec.spec.errors import did_you_mean, either, printable, show
+from ranspec.errors import printable
+from ranspec.spec.errors import did_you_mean, either, show
 from ranspec.spec.language import ROOT, Place
 from ranspec.spec.yaml_source import resolve
 

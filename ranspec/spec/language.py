@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from ranspec.spec.base import Model
@@ -22,16 +23,12 @@ class Place:
     @property
     def alternatives(self) -> tuple[Any, ...]:
         """Return the members of a union, without None; a type alone is its only member."""
-        return tuple(_members(self.annotation))
+        return _members(self.annotation)
 
     @property
     def models(self) -> tuple[type[Model], ...]:
         """Return the models that a mapping here may be."""
-        return tuple(
-            member
-            for member in self.alternatives
-            if isinstance(member, type) and issubclass(member, Model)
-        )
+        return _models(self.annotation)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -145,17 +142,26 @@ def _walk(annotation: Any) -> Iterator[type[Model]]:
             yield from _walk(argument)
 
 
-def _members(annotation: Any) -> Iterable[Any]:
+@cache
+def _members(annotation: Any) -> tuple[Any, ...]:
     origin = get_origin(annotation)
     if origin is Annotated:
-        yield from _members(get_args(annotation)[0])
-    elif origin in (Union, types.UnionType):
-        for member in get_args(annotation):
-            yield from _members(member)
-    elif annotation is not type(None):
-        yield annotation
+        return _members(get_args(annotation)[0])
+    if origin in (Union, types.UnionType):
+        return tuple(inner for member in get_args(annotation) for inner in _members(member))
+    return () if annotation is type(None) else (annotation,)
 
 
+@cache
+def _models(annotation: Any) -> tuple[type[Model], ...]:
+    return tuple(
+        member
+        for member in _members(annotation)
+        if isinstance(member, type) and issubclass(member, Model)
+    )
+
+
+@cache
 def kinds_of(model: type[Model]) -> tuple[str, ...]:
     """Return the kinds of a model; none for one that is the only choice wherever it stands."""
     field = model.model_fields.get("kind")

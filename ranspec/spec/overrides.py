@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ranspec.spec.errors import Excerpt, Origin, Problem, SpecError, printable, shorten
+from ranspec.errors import printable
+from ranspec.spec.errors import Excerpt, Origin, Problem, SpecError, shorten
 from ranspec.spec.short_forms import in_full
 from ranspec.spec.writer import flow
 from ranspec.spec.yaml_source import MAX_DEPTH, Node, parse

@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import yaml
 
+from ranspec.errors import printable
 from ranspec.spec.errors import (
     Excerpt,
     Origin,
     Problem,
     SpecError,
     did_you_mean,
-    printable,
     shorten,
     show,
 )
@@ -85,6 +86,7 @@ class Node:
                 return value
 
 
+@lru_cache(maxsize=128)
 def parse(data: bytes | str, file: str) -> tuple[Node, tuple[Problem, ...]]:
     """Read one document; return it with the problems that leave the rest of it usable.
 

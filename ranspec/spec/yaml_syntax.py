@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from ranspec.spec.errors import Excerpt, Origin, Problem, printable, shorten
+from ranspec.errors import printable
+from ranspec.spec.errors import Excerpt, Origin, Problem, shorten
 
 _CLOSING = {"{": "}", "[": "]"}
 _OPENING = {closing: opening for opening, closing in _CLOSING.items()}

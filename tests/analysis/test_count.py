@@ -17,20 +17,6 @@ from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Sizes
 from ranspec.spec import available_specs, load_spec
 
-PARAMETERS = {
-    "attention56_cifar": 1_030_394,
-    "attention92_cifar": 1_841_274,
-    "attention128_cifar": 2_652_154,
-    "attention164_cifar": 3_463_034,
-    "attention236_cifar": 5_084_794,
-    "attention452_cifar": 8_745_850,
-    "attention92_cifar100": 1_864_404,
-    "attention236_cifar100": 5_107_924,
-    "attention452_cifar100": 8_768_980,
-    "attention56_imagenet": 31_810_728,
-    "attention92_imagenet": 52_466_344,
-}
-MACS = {"attention56_imagenet": 6_270_836_736, "attention92_imagenet": 10_533_789_696}
 DEPTHS = {
     name: int(found[1])
     for name in available_specs()
@@ -45,16 +31,6 @@ def counted(name: str, *overrides: str, size: tuple[int, int] | None = None) -> 
 
 def graph_of(call: BlockCall, image: Sizes) -> Graph:
     return Graph("toy", Tracer(NetworkSettings(1e-5, 0.1)).trace(call, [image]))
-
-
-@pytest.mark.parametrize("name", PARAMETERS)
-def test_trainable_parameters_are_exact(name: str) -> None:
-    assert counted(name).trainable_parameters == PARAMETERS[name]
-
-
-@pytest.mark.parametrize("name", MACS)
-def test_macs_are_exact(name: str) -> None:
-    assert counted(name).macs == MACS[name]
 
 
 @pytest.mark.parametrize("name", DEPTHS)

@@ -49,6 +49,10 @@ def test_counting_attention_452_takes_a_third() -> None:
     assert ratio("count", "attention452_cifar") < 1 / 3
 
 
+def test_listing_every_network_with_its_size_takes_no_longer() -> None:
+    assert ratio("list") < 1
+
+
 def test_building_attention_452_takes_no_longer(tmp_path: Path) -> None:
     folder = str(tmp_path / "code")
     assert ratio("build", "attention452_cifar", "--backend", "torch", "-o", folder) < 1

@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from ranspec.analysis.count import count
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
 from ranspec.spec import load_spec, packaged_specs
@@ -41,14 +42,17 @@ def compiled(name: str) -> Graph:
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_trainable_parameters(name: str) -> None:
-    tensors = compiled(name).tensors.values()
+    graph = compiled(name)
+    tensors = graph.tensors.values()
     assert sum(math.prod(t.shape) for t in tensors if t.trainable) == PARAMETERS[name]
+    assert count(graph).trainable_parameters == PARAMETERS[name]
 
 
 @pytest.mark.parametrize("name", MACS)
 def test_multiply_adds_of_convolutions_and_linear_layers(name: str) -> None:
-    layers = compiled(name).layers
-    assert sum(layer.operation.macs(layer.output) for layer in layers) == MACS[name]
+    graph = compiled(name)
+    assert sum(layer.operation.macs(layer.output) for layer in graph.layers) == MACS[name]
+    assert count(graph).macs == MACS[name]
 
 
 def test_the_papers_networks_are_all_there() -> None:

@@ -8,12 +8,9 @@ alone, and compiles and runs them all where the environment says EXHAUSTIVE (`ma
 
 from __future__ import annotations
 
-import json
 import math
 import os
-import re
-import subprocess
-import sys
+from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,89 +19,21 @@ import pytest
 
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
-from ranspec.compile import compile_spec
 from ranspec.spec import LoadedSpec, load_spec, packaged_specs
+from tests.machine import slowness
 from tests.rendering import SPECS, TRAINING, write
+from tests.specs.stepping import Server
 
 FRAMEWORKS = {"torch": "torch", "tensorflow": "keras", "jax": "flax"}
 WHOLE = {"torch"}
 LARGEST_INPUT = 96
 """Larger images are cut to this size: height and width matter to no class here."""
 
-COMMON = """
-import importlib, json, math, os, sys
-import numpy as np
+STRUCTURE = {"input", "stem", "unit", "attention", "stages", "head", "padding", "batch_norm"}
+"""What decides a network, but for the number of its classes."""
 
-def batch(train):
-    generator = np.random.default_rng(0)
-    images = generator.normal(size=(2, size, size, train.CHANNELS)).astype(np.float32)
-    return images, generator.integers(0, train.CLASSES, 2)
-
-results = {}
-for folder in sys.argv[1:]:
-    size, run = json.load(open(f"{folder}/plan"))
-    sys.path.insert(0, folder)
-    mine = {name.removesuffix(".py") for name in os.listdir(folder)}
-    train = importlib.import_module("train")
-    importlib.import_module("weights")
-    results[folder] = take_step(train, train.Settings(), *batch(train), run)
-    sys.path.remove(folder)
-    for name in mine & set(sys.modules):
-        del sys.modules[name]
-print(json.dumps(results))
-"""
-STEPS = {
-    "torch": """
-import torch
-
-def network(train):
-    return next(v for k, v in vars(train).items() if getattr(v, "__module__", "") == "model")
-
-def take_step(train, settings, images, labels, run):
-    model = network(train)()
-    optimizer = train.make_optimizer(model, settings)
-    before = next(iter(model.parameters())).detach().clone()
-    images = torch.from_numpy(images.transpose(0, 3, 1, 2).copy())
-    loss = train.train_step(model, optimizer, images, torch.from_numpy(labels), 0.01, settings)
-    return float(loss), bool((next(iter(model.parameters())) != before).any())
-""",
-    "tensorflow": """
-import os
-os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
-import tensorflow as tf
-
-def network(train):
-    return next(v for k, v in vars(train).items() if getattr(v, "__module__", "") == "model")
-
-def take_step(train, settings, images, labels, run):
-    model = network(train)()
-    optimizer = train.make_optimizer(model, settings)
-    before = model.trainable_variables[0].numpy()
-    images, labels = tf.constant(images), tf.constant(labels)
-    loss = train.train_step(model, optimizer, images, labels, tf.constant(0.01), settings)
-    return float(loss), bool((model.trainable_variables[0].numpy() != before).any())
-""",
-    "jax": """
-import jax
-import numpy as np
-from flax import nnx
-
-jax.config.update("jax_disable_most_optimizations", True)
-
-def take_step(train, settings, images, labels, run):
-    model = train.make_model(settings)
-    optimizer = train.make_optimizer(model, settings)
-    before = np.array(jax.tree.leaves(nnx.state(model, nnx.Param))[0])
-    if not run:
-        rest = images, labels, 0.01, settings
-        loss = nnx.eval_shape(lambda *parts: train.train_step(*parts, *rest), model, optimizer)
-        return (0.0 if loss.shape == () and loss.dtype == np.float32 else math.nan), True
-    step = nnx.jit(train.train_step, static_argnames="settings")
-    loss = step(model, optimizer, images, labels, 0.01, settings=settings)
-    after = np.array(jax.tree.leaves(nnx.state(model, nnx.Param))[0])
-    return float(loss), bool((after != before).any())
-""",
-}
+LIMIT = 180.0
+"""Seconds for a network on a quick machine, many times what the slowest needs."""
 
 
 @cache
@@ -128,39 +57,38 @@ def loaded(spec: str, whole: bool) -> LoadedSpec:
     return load_spec(path, changes)
 
 
-@cache
-def distinct(whole: bool) -> dict[str, str]:
-    """Return, by a name for its folder, a spec for each network but for the number of classes."""
-    found: dict[str, str] = {}
-    for spec in SPECS:
-        graph = compile_spec(loaded(spec, whole))
-        blocks = [definition.trace.description for definition in graph.definitions[:-1]]
-        layers = [(layer.operation.label, layer.output) for layer in graph.layers[:-1]]
-        shapes = [tensor.shape for tensor in list(graph.tensors.values())[:-2]]
-        found.setdefault(repr((blocks, layers, shapes)), spec)
-    return {re.sub(r"\W", "_", spec): spec for spec in found.values()}
-
-
-@pytest.mark.parametrize("backend", TRAINING)
-def test_every_network_takes_a_training_step(backend: str, tmp_path: Path) -> None:
-    if find_spec(FRAMEWORKS[backend]) is None:
-        pytest.skip(f"{FRAMEWORKS[backend]} is not installed")
-    whole = backend in WHOLE
-    files = {
-        name: render_files(loaded(spec, whole), load_backend(backend))
-        for name, spec in distinct(whole).items()
+def distinct(whole: bool) -> list[str]:
+    """Return a spec for each network."""
+    found = {
+        repr(loaded(spec, whole).spec.model_dump(include=STRUCTURE)): spec
+        for spec in reversed(SPECS)
     }
+    return sorted(found.values())
+
+
+@pytest.fixture(scope="module")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """A process of the backend named, which is started once for all its networks."""
+    framework = FRAMEWORKS[request.param]
+    if find_spec(framework) is None:
+        pytest.skip(f"{framework} is not installed")
+    process = Server(request.param)
+    yield process
+    process.end()
+
+
+CASES = [(backend, spec) for backend in TRAINING for spec in distinct(backend in WHOLE)]
+
+
+@pytest.mark.parametrize(("server", "spec"), CASES, indirect=["server"], ids=map("-".join, CASES))
+def test_a_network_takes_a_training_step(
+    server: Server, spec: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    backend = request.node.callspec.params["server"]
+    case = loaded(spec, backend in WHOLE)
+    write(tmp_path / "code", render_files(case, load_backend(backend)))
     run = backend != "jax" or "EXHAUSTIVE" in os.environ
-    for name, texts in files.items():
-        write(tmp_path / name, texts)
-        size = loaded(distinct(whole)[name], whole).spec.input.height
-        (tmp_path / name / "plan").write_text(json.dumps([size, run]))
-    environment = {**os.environ, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
-    folders = {str(tmp_path / name): spec for name, spec in distinct(whole).items()}
-    command = [sys.executable, "-c", STEPS[backend] + COMMON, *folders]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr[-2000:]
-    for folder, (loss, moved) in json.loads(result.stdout.splitlines()[-1]).items():
-        spec = folders[folder]
-        assert math.isfinite(loss), spec
-        assert moved, spec
+    limit = LIMIT * slowness() * (10 if "EXHAUSTIVE" in os.environ else 1)
+    loss, moved = server.step(tmp_path / "code", case.spec.input.height, run, limit)
+    assert math.isfinite(loss)
+    assert moved

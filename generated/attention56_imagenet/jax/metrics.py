@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -25,9 +26,10 @@ class MetricsLog:
         path.write_text("".join(kept), encoding="utf-8")
 
     def write(self, *, step: int, **values: float) -> None:
-        """Append one record."""
+        """Append one record; null stands for infinities and NaN, which JSON does not have."""
+        numbers = {name: value if isfinite(value) else None for name, value in values.items()}
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": step, **values}) + "\n")
+            file.write(json.dumps({"step": step, **numbers}) + "\n")
 
 
 def prefixed(prefix: str, results: Mapping[str, float]) -> dict[str, float]:
