@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import jax
@@ -10,11 +12,15 @@ import numpy as np
 from flax import nnx
 from numpy.typing import NDArray
 
-from ranspec.verify.probe import Observation, Start, canonical, main, recorded
+from ranspec.verify.probe import Observation, Start, channels_first, main
 
 Array = NDArray[Any]
 CONFIG: Any = jax.config
 Observed = tuple[jax.Array, jax.Array, nnx.State[Any, Any]]
+
+
+class Logits(nnx.Variable[jax.Array]):
+    """What a network has computed last."""
 
 
 class RecordingOptimizer:
@@ -34,21 +40,23 @@ class JaxSession:
 
     def __init__(self, start: Start) -> None:
         CONFIG.update("jax_enable_x64", start.dtype == "float64")
-        # Float64 is about what is computed, not how fast: XLA compiles three times as quickly.
-        CONFIG.update("jax_disable_most_optimizations", start.dtype == "float64")
+        CONFIG.update("jax_disable_most_optimizations", start.compilation == "quick")
         CONFIG.update("jax_default_matmul_precision", "highest")
         self.code, self.settings = start.code, start.settings
         own = {name: a for name, a in start.tensors.items() if not name.startswith("optimizer.")}
         self.model = self.code.train.make_model(self.settings)
+        self.initial: dict[str, Array] = self.code.weights.state(self.model)
         self.code.weights.load(self.model, own)
         self.optimizer = self.code.train.make_optimizer(self.model, self.settings)
         if len(own) < len(start.tensors):
             self.code.weights.load(self.model, start.tensors, self.optimizer, start.step)
-        self.train_step = nnx.jit(self._train_step)
+        compiled = start.compilation != "none"
+        self.train_step = nnx.jit(self._train_step) if compiled else self._train_step
+        self.evaluate = nnx.jit(_evaluate) if compiled else _evaluate
 
     def logits(self, images: Array) -> Array:
         self.model.eval()
-        logits = nnx.jit(lambda model, x: model(x))(self.model, _maps(images))
+        logits = self.evaluate(self.model, _maps(images))
         self.model.train()
         return np.asarray(logits)
 
@@ -68,24 +76,12 @@ class JaxSession:
         state: dict[str, Array] = self.code.weights.state(self.model, self.optimizer)
         return state
 
-    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
-        paths = {
-            id(module): ".".join(str(part) for part in path if part != "layers")
-            for path, module in nnx.iter_graph(self.model)
-            if isinstance(module, nnx.Module)
-            and any(isinstance(value, nnx.Param) for value in vars(module).values())
-        }
-        outputs: dict[str, Array] = {}
-
-        def record(module: nnx.Module, output: jax.Array) -> None:
-            if id(module) in paths:
-                outputs[paths[id(module)]] = canonical(np.asarray(output))
-
-        modules = [module for _, module in nnx.iter_modules(self.model) if id(module) in paths]
+    def forward(self, images: Array, *, training: bool) -> None:
         (self.model.train if training else self.model.eval)()
-        with recorded({type(module) for module in modules}, "__call__", record):
-            self.model(_maps(images))
-        return outputs
+        self.model(_maps(images))
+
+    def canonical(self, value: Array) -> Array:
+        return channels_first(value)
 
     def _run(self, images: Array, labels: Array, learning_rate: float) -> Observed:
         maps, targets = _maps(images), jnp.asarray(labels)
@@ -97,13 +93,36 @@ class JaxSession:
     def _train_step(
         self, model: nnx.Module, optimizer: Any, images: jax.Array, labels: jax.Array, rate: Any
     ) -> Observed:
-        """Take a step and keep what it saw; the compiler shares the two forward passes."""
+        """Take a step and return what it saw."""
         recording = RecordingOptimizer(optimizer)
-        copied: Any = nnx.clone(model)
-        logits = copied(images)
         train_step = self.code.train.train_step
-        loss = train_step(model, recording, images, labels, rate, self.settings)
-        return loss, logits, recording.gradients
+        with recorded_logits(type(model)):
+            loss = train_step(model, recording, images, labels, rate, self.settings)
+        logits = vars(model)["recorded_logits"]
+        delattr(model, "recorded_logits")
+        return loss, logits[...], recording.gradients
+
+
+@contextmanager
+def recorded_logits(network: Any) -> Iterator[None]:
+    """Keep the logits of a network's passes in a variable, which outlives transforms."""
+    original = network.__call__
+
+    def call(model: Any, images: jax.Array) -> jax.Array:
+        logits: jax.Array = original(model, images)
+        model.recorded_logits = Logits(logits)
+        return logits
+
+    network.__call__ = call
+    try:
+        yield
+    finally:
+        network.__call__ = original
+
+
+def _evaluate(model: Any, images: jax.Array) -> jax.Array:
+    logits: jax.Array = model(images)
+    return logits
 
 
 def _maps(images: Array) -> jax.Array:

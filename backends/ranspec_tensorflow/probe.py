@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from ranspec.verify.probe import Observation, Start, canonical, main, recorded
+from ranspec.verify.probe import Observation, Start, channels_first, main
 
 Array = NDArray[Any]
 
@@ -57,13 +57,15 @@ class TensorFlowSession:
         keras.config.set_floatx(start.dtype)
         keras.config.set_dtype_policy(start.dtype)
         self.code, self.settings, self.dtype = start.code, start.settings, start.dtype
-        self.model: Any = start.model_class()
+        self.model: Any = self.code.train.make_model(self.settings)
+        self.initial: dict[str, Array] = self.code.weights.state(self.model)
         self.optimizer: Any = self.code.train.make_optimizer(self.model, self.settings)
         if any(name.startswith("optimizer.") for name in start.tensors):
             self.code.weights.load(self.model, start.tensors, self.optimizer, start.step)
         else:
             self.code.weights.load(self.model, start.tensors)
-        self.train_step = tf.function(self._train_step)
+        compiled = start.compilation != "none"
+        self.train_step = tf.function(self._train_step) if compiled else self._train_step
 
     def logits(self, images: Array) -> Array:
         return np.array(self.model(_maps(images), training=False))
@@ -85,26 +87,11 @@ class TensorFlowSession:
         state: dict[str, Array] = self.code.weights.state(self.model, self.optimizer)
         return state
 
-    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
-        leaves = dict(self._leaves(self.model, ""))
-        paths = {id(layer): path for path, layer in leaves.items() if layer.weights}
-        types = {type(layer) for layer in leaves.values() if layer.weights}
-        outputs: dict[str, Array] = {}
+    def forward(self, images: Array, *, training: bool) -> None:
+        self.model(_maps(images), training=training)
 
-        def record(layer: Any, output: Any) -> None:
-            outputs[paths[id(layer)]] = canonical(np.array(output))
-
-        with recorded(types, "call", record):
-            self.model(_maps(images), training=training)
-        return outputs
-
-    def _leaves(self, layer: Any, prefix: str) -> Iterator[tuple[str, Any]]:
-        """Yield the layers without layers of their own, with their canonical paths."""
-        children = self.code.weights.children(layer)
-        for name, child in children.items():
-            yield from self._leaves(child, f"{prefix}{name}.")
-        if not children:
-            yield prefix.removesuffix("."), layer
+    def canonical(self, value: Array) -> Array:
+        return channels_first(value)
 
     def _run(self, images: Array, labels: Array, learning_rate: float) -> Any:
         rate = tf.constant(learning_rate, self.dtype)

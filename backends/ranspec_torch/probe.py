@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +19,8 @@ class TorchSession:
 
     def __init__(self, start: Start) -> None:
         self.code, self.settings = start.code, start.settings
-        self.model: nn.Module = start.model_class()
+        self.model: nn.Module = self.code.train.make_model(self.settings)
+        self.initial: dict[str, Array] = self.code.weights.state(self.model)
         self.model.to(getattr(torch, start.dtype), memory_format=torch.channels_last)
         self.optimizer = self.code.train.make_optimizer(self.model, self.settings)
         if any(name.startswith("optimizer.") for name in start.tensors):
@@ -37,7 +37,9 @@ class TorchSession:
 
     def observe(self, images: Array, labels: Array, learning_rate: float) -> Observation:
         logits: list[Array] = []
-        handle = self.model.register_forward_hook(_recorder(logits.append))
+        handle = self.model.register_forward_hook(
+            lambda module, inputs, output: logits.append(_array(output))
+        )
         loss = self.step(images, labels, learning_rate)
         handle.remove()
         gradients = {
@@ -62,15 +64,13 @@ class TorchSession:
         state: dict[str, Array] = self.code.weights.state(self.model, self.optimizer)
         return state
 
-    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
-        outputs: dict[str, Array] = {}
-        for path, module in self.model.named_modules():
-            if any(True for _ in module.parameters(recurse=False)):
-                module.register_forward_hook(_recorder(_keep(outputs, path)))
+    def forward(self, images: Array, *, training: bool) -> None:
         self.model.train(training)
         with torch.inference_mode():
             self.model(_maps(images))
-        return outputs
+
+    def canonical(self, value: Array) -> Array:
+        return value
 
 
 def _maps(images: Array) -> Tensor:
@@ -79,14 +79,6 @@ def _maps(images: Array) -> Tensor:
 
 def _array(tensor: Tensor) -> Array:
     return np.array(tensor.detach().numpy(), order="C")
-
-
-def _recorder(record: Callable[[Array], None]) -> Callable[[nn.Module, Any, Tensor], None]:
-    return lambda module, inputs, output: record(_array(output))
-
-
-def _keep(outputs: dict[str, Array], path: str) -> Callable[[Array], None]:
-    return lambda array: outputs.__setitem__(path, array)
 
 
 if __name__ == "__main__":

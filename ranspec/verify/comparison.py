@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,14 +11,17 @@ from numpy.typing import NDArray
 
 from ranspec.ir.graph import Graph
 from ranspec.spec.model import Spec
-from ranspec.spec.training import RmsProp, Sgd
 from ranspec.verify import probe
+from ranspec.verify.experiment import optimizer_slots
 from ranspec.verify.report import Check, Parting
 
 Array = NDArray[Any]
 Measurement = Mapping[str, Array]
 Error = tuple[float, str]
 """The largest relative error of some tensors, and the tensor that has it."""
+
+SAMPLE = 16
+"""How many numbers of an array are looked at before all are."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,27 @@ class Tolerances:
     final_statistics: float | None
     final_optimizer: float | None
     losses: float
+    initial_weights: float = 1e-7
+    """Networks are constructed in float32."""
+    learning_rates: float = 1e-12
+
+    @property
+    def by_quantity(self) -> Mapping[str, float]:
+        """The tolerances of what is compared."""
+        named = {
+            "initial weights": self.initial_weights,
+            "learning rates": self.learning_rates,
+            "logits, training": self.logits,
+            "logits, evaluation": self.logits,
+            "loss": self.loss,
+            "gradients": self.gradients,
+            "statistics, one step": self.statistics,
+            "losses, all steps": self.losses,
+            "parameters, all steps": self.final_parameters,
+            "statistics, all steps": self.final_statistics,
+            "optimizer, all steps": self.final_optimizer,
+        }
+        return {name: tolerance for name, tolerance in named.items() if tolerance is not None}
 
 
 TOLERANCES: Mapping[str, Tolerances] = {
@@ -55,70 +79,86 @@ def compare(
     spec: Spec,
     tolerances: Tolerances,
     *,
+    noise: Mapping[str, float] | None = None,
     trained: bool = True,
 ) -> tuple[Check, ...]:
     """Compare two measurements of a run; errors are relative to the second.
 
-    Unless both were `trained`, all there is to compare are the logits in evaluation.
+    `noise` is what rounding may do to each quantity. Unless both were `trained`, all there is to
+    compare are the logits in evaluation.
     """
     parameters = [name for name, tensor in graph.tensors.items() if tensor.trainable]
     statistics = [name for name, tensor in graph.tensors.items() if not tensor.trainable]
+    optimizer = [
+        f"optimizer.{slot}.{name}" for slot in optimizer_slots(spec) for name in parameters
+    ]
 
-    def check(quantity: str, tolerance: float | None, error: Error) -> Iterator[Check]:
-        if tolerance is not None:
-            yield Check(quantity, pair, error[0], tolerance, error[1])
+    def each(prefix: str, names: list[str]) -> Callable[[], Error]:
+        return lambda: _largest(relative_errors(left, right, prefix, names))
 
-    def each(prefix: str, names: list[str]) -> Error:
-        return _largest(relative_errors(left, right, prefix, names))
+    def together(prefix: str, names: list[str]) -> Callable[[], Error]:
+        return lambda: _largest(joint_errors(left, right, prefix, names))
 
-    def together(prefix: str, names: list[str]) -> Error:
-        return _largest(joint_errors(left, right, prefix, names))
+    def alone(name: str, select: Callable[[Array], Array] = np.asarray) -> Callable[[], Error]:
+        return lambda: (relative_error(select(left[name]), select(right[name])), "")
 
-    def alone(name: str, select: Callable[[Array], Array] = np.asarray) -> Error:
-        return relative_error(select(left[name]), select(right[name])), ""
-
-    optimizer = [f"optimizer.{slot}.{name}" for slot in _slots(spec) for name in parameters]
+    errors: dict[str, Callable[[], Error]] = {
+        "initial weights": each(probe.INITIAL, [*graph.tensors]),
+        "learning rates": lambda: _rate_error(left[probe.RATES], right[probe.RATES]),
+        "logits, training": alone(probe.LOGITS),
+        "logits, evaluation": alone(probe.EVALUATION_LOGITS),
+        "loss": alone(probe.LOSSES, lambda losses: losses[:1]),
+        "gradients": together(probe.GRADIENT, parameters),
+        "statistics, one step": each(probe.FIRST, statistics),
+        "losses, all steps": alone(probe.LOSSES),
+        "parameters, all steps": each("", parameters),
+        "statistics, all steps": each("", statistics),
+        "optimizer, all steps": together("", optimizer),
+    }
     if not trained:
-        error = alone(probe.EVALUATION_LOGITS)
-        return tuple(check("logits, evaluation", tolerances.logits, error))
-    return (
-        *check("logits, training", tolerances.logits, alone(probe.LOGITS)),
-        *check("logits, evaluation", tolerances.logits, alone(probe.EVALUATION_LOGITS)),
-        *check("loss", tolerances.loss, alone(probe.LOSSES, lambda losses: losses[:1])),
-        *check("gradients", tolerances.gradients, together(probe.GRADIENT, parameters)),
-        *check("statistics, one step", tolerances.statistics, each(probe.FIRST, statistics)),
-        *check("losses, all steps", tolerances.losses, alone(probe.LOSSES)),
-        *check("parameters, all steps", tolerances.final_parameters, each("", parameters)),
-        *check("statistics, all steps", tolerances.final_statistics, each("", statistics)),
-        *check("optimizer, all steps", tolerances.final_optimizer, together("", optimizer)),
+        errors = {"logits, evaluation": errors["logits, evaluation"]}
+    if not statistics:
+        errors = {name: error for name, error in errors.items() if "statistics" not in name}
+    if not optimizer:
+        errors.pop("optimizer, all steps", None)
+    limits = tolerances.by_quantity
+    found = {quantity: error() for quantity, error in errors.items() if quantity in limits}
+    return tuple(
+        Check(quantity, pair, error, limits[quantity], worst, (noise or {}).get(quantity, 0.0))
+        for quantity, (error, worst) in found.items()
     )
 
 
 def find_parting(
-    left: Measurement,
-    right: Measurement,
+    measured: Measurement,
+    reference: Measurement,
     pair: tuple[str, str],
     graph: Graph,
     tolerances: Tolerances,
     *,
     trained: bool = True,
 ) -> Parting | None:
-    """Return where two measurements that include layers part.
+    """Return where a measurement that includes layers parts from the reference's.
 
-    That is the first layer, in the order of execution, whose output differs, in training or
-    else in evaluation; where all agree and both were `trained`, the last whose gradients differ.
+    A backend's values have no names: a layer agrees where any of them is its output. The first
+    layer, in the order of execution, that does not is where both part, in training or else in
+    evaluation; where all agree and both were `trained`, the last whose gradients differ.
     """
-    owners = [layer.path for layer in graph.layers if layer.operation.parameters()]
     for prefix in (probe.TRAINING, probe.EVALUATION):
-        for path in owners:
-            if prefix + path in left and prefix + path in right:
-                error = relative_error(left[prefix + path], right[prefix + path])
-                if not error <= tolerances.logits:
-                    return Parting(pair, "forward", path, error)
+        values = [array for name, array in measured.items() if name.startswith(prefix)]
+        if not values:
+            continue
+        values += [measured[probe.EVALUATION_LOGITS]]
+        for layer in graph.layers:
+            error = _nearest(values, reference[prefix + layer.path], tolerances.logits)
+            if not error <= tolerances.logits:
+                return Parting(pair, "forward", layer.path, error)
     if not trained:
         return None
     parameters = [name for name, tensor in graph.tensors.items() if tensor.trainable]
-    for name, error in reversed(list(joint_errors(left, right, probe.GRADIENT, parameters))):
+    for name, error in reversed(
+        list(joint_errors(measured, reference, probe.GRADIENT, parameters))
+    ):
         if not error <= tolerances.gradients:
             return Parting(pair, "backward", name.rpartition(".")[0], error)
     return None
@@ -149,7 +189,10 @@ def relative_errors(
 def joint_errors(
     left: Measurement, right: Measurement, prefix: str, names: list[str]
 ) -> Iterator[tuple[str, float]]:
-    """Yield each tensor's error, relative to the largest value of all tensors."""
+    """Yield each tensor's error, relative to the largest value of all tensors.
+
+    Where all are zero nothing can be told by them: every error is infinite.
+    """
     present = [right[prefix + name] for name in names if prefix + name in right]
     scale = max((float(np.abs(array).max(initial=0.0)) for array in present), default=0.0)
     for name in names:
@@ -159,15 +202,32 @@ def joint_errors(
             one = np.zeros_like(other)
         if other is zero:
             other = np.zeros_like(one)
-        yield name, relative_error(one, other, scale)
+        yield name, relative_error(one, other, scale) if scale else float("inf")
 
 
-def _slots(spec: Spec) -> tuple[str, ...]:
-    if isinstance(spec.train.optimizer, Sgd):
-        return ("momentum",) if spec.train.optimizer.momentum else ()
-    if isinstance(spec.train.optimizer, RmsProp):
-        return ("second_moment",)
-    return "first_moment", "second_moment"
+def _nearest(values: Sequence[Array], wanted: Array, tolerance: float) -> float:
+    """Return the error of the first value within a tolerance of an array, else the smallest."""
+    sample = np.linspace(0, wanted.size - 1, min(SAMPLE, wanted.size), dtype=int)
+    least, limit = float("inf"), tolerance * float(np.abs(wanted).max(initial=0.0))
+    expected = wanted.ravel()[sample]
+    for value in values:
+        if value.shape != wanted.shape:
+            continue
+        near = float(np.abs(value.ravel()[sample] - expected).max(initial=0.0)) <= limit
+        if near or least == float("inf"):
+            error = relative_error(value, wanted)
+            if error <= tolerance:
+                return error
+            least = min(least, error)
+    return least
+
+
+def _rate_error(left: Array, right: Array) -> Error:
+    """Return the largest error of learning rates, each relative to itself."""
+    if left.shape != right.shape:
+        return float("inf"), ""
+    pairs = zip(left.reshape(-1, 1), right.reshape(-1, 1), strict=True)
+    return max(relative_error(one, other) for one, other in pairs), ""
 
 
 def _largest(errors: Iterator[tuple[str, float]]) -> Error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -11,17 +11,18 @@ from typing import Any, Literal
 
 from numpy.typing import NDArray
 
-from ranspec.codegen.backend import (
-    Backend,
-    NotInstalledError,
-    load_backend,
-    require_installed,
-)
+from ranspec.codegen.backend import Backend, load_backend, require_installed
 from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
-from ranspec.verify.conditioning import steady
+from ranspec.verify.conditioning import prepare
 from ranspec.verify.experiment import Batches, Experiment, experiment, measure_reference
-from ranspec.verify.processes import BackendError, run_jobs, write_job
+from ranspec.verify.processes import (
+    BackendError,
+    Run,
+    compilation,
+    run_side_by_side,
+    write_job,
+)
 from ranspec.verify.report import REFERENCE, Check, Failure, Parting, Report
 
 Measurement = Mapping[str, NDArray[Any]]
@@ -35,7 +36,7 @@ def verify(
     backends: Sequence[str],
     *,
     dtype: Literal["float64", "float32"] = "float64",
-    steps: int = 20,
+    steps: int = 8,
     batch_size: int = 4,
     seed: int = 0,
     tolerances: Tolerances | None = None,
@@ -46,47 +47,47 @@ def verify(
     """Compare backends with the NumPy reference and with one another.
 
     Each backend's code is built, and run in a process of its own from the same random weights on
-    the same batches, with a drop of the learning rate in the middle of `steps` training steps. The
-    rate is the recipe's, or lower where rounding would grow too fast: see `conditioning`.
-    Raises `SpecError` or `UnknownBackendError`; a backend that fails to run is in the report.
+    the same batches, for `steps` training steps of the recipe around the first change of its
+    learning rate; the rate is the recipe's, or lower where rounding would grow too fast: see
+    `conditioning`. Raises `SpecError`, `UnknownBackendError` or `NotInstalledError`; a backend that
+    fails to run is in the report.
     """
     chosen = [load_backend(name) for name in dict.fromkeys(backends)]
+    for backend in chosen:
+        require_installed(backend)
     limits = tolerances or TOLERANCES[dtype]
     run = experiment(
         loaded, dtype=dtype, steps=steps, batch_size=batch_size, seed=seed, batches=batches
     )
     progress("NumPy reference")
-    run, reference = steady(run, limits)
-    measurements: dict[str, Measurement] = {REFERENCE: reference}
+    prepared = prepare(run, limits)
+    run = prepared.run
+    outcomes = _measure(run, chosen, timeout, progress)
+    measurements: dict[str, Measurement] = {REFERENCE: prepared.reference}
     failures = []
-    for backend in chosen:
-        progress(backend.title)
-        try:
-            require_installed(backend)
-            measurements[backend.name] = _measure(run, backend, timeout)
-        except (BackendError, NotInstalledError) as error:
-            failures.append(Failure(backend.name, str(error)))
+    for name, outcome in outcomes.items():
+        if isinstance(outcome, BackendError):
+            failures.append(Failure(name, str(outcome)))
+        else:
+            measurements[name] = outcome
     inferring = tuple(backend.name for backend in chosen if not backend.trains)
-    checks = compare_all(measurements, run, limits, inferring)
-    parted = list(dict.fromkeys(check.pair for check in checks if not check.passed))
-    partings: list[Parting] = []
-    if parted:
-        progress("looking for the layers that differ")
-        try:
-            partings = _localize(run, parted, chosen, limits, timeout)
-        except BackendError as error:
-            progress(f"the layers cannot be compared: {error}")
+    checks = compare_all(measurements, run, limits, inferring, prepared.noise)
+    missed = {name for check in checks if not check.passed for name in check.pair}
+    parted = [backend for backend in chosen if backend.name in missed]
     return Report(
         network=loaded.spec.name,
         dtype=dtype,
         steps=steps,
         batch_size=run.batches.labels.shape[1],
-        learning_rate=run.learning_rate,
+        learning_rates=run.rates,
         backends=tuple(backend.name for backend in chosen),
         inferring=inferring,
         checks=checks,
         failures=tuple(failures),
-        partings=tuple(partings),
+        partings=tuple(_localize(run, parted, limits, timeout, progress) if parted else ()),
+        first_step=run.first_step,
+        branch_scale=run.branch_scale,
+        compilation=compilation(run),
     )
 
 
@@ -95,10 +96,12 @@ def compare_all(
     run: Experiment,
     tolerances: Tolerances,
     inferring: Collection[str] = (),
+    noise: Mapping[str, float] | None = None,
 ) -> tuple[Check, ...]:
     """Compare every backend with the reference, then the backends with one another.
 
-    Nothing of training is compared with backends that are `inferring` only.
+    Nothing of training is compared with backends that are `inferring` only. `noise` is what
+    rounding may do to each quantity.
     """
     return tuple(
         check
@@ -110,6 +113,7 @@ def compare_all(
             run.graph,
             run.loaded.spec,
             tolerances,
+            noise=noise,
             trained=left not in inferring and right not in inferring,
         )
     )
@@ -121,42 +125,45 @@ def _pairs(measurements: Mapping[str, Measurement]) -> list[tuple[str, str]]:
 
 
 def _measure(
-    run: Experiment, backend: Backend, timeout: float, *, layers: bool = False
-) -> Measurement:
+    run: Experiment,
+    backends: Sequence[Backend],
+    timeout: float,
+    progress: Progress,
+    *,
+    layers: bool = False,
+) -> dict[str, Measurement | BackendError]:
     with tempfile.TemporaryDirectory(prefix="ranspec-") as name:
-        folder = Path(name)
-        job = write_job(folder / "job", run, backend, layers=layers)
-        (outcome,) = run_jobs(backend, [job], folder, timeout)
-    if isinstance(outcome, BackendError):
-        raise outcome
-    return outcome
+        runs = []
+        for backend in backends:
+            folder = Path(name) / backend.name
+            job = write_job(folder / "job", run, backend, layers=layers)
+            runs.append(Run(backend, [job], folder))
+        outcomes = run_side_by_side(runs, timeout, progress)
+    return {
+        backend.name: outcome if isinstance(outcome, BackendError) else outcome[0]
+        for backend, outcome in zip(backends, outcomes, strict=True)
+    }
 
 
 def _localize(
     run: Experiment,
-    pairs: Sequence[tuple[str, str]],
     backends: Sequence[Backend],
     tolerances: Tolerances,
     timeout: float,
-) -> list[Parting]:
+    progress: Progress,
+) -> Iterator[Parting]:
+    """Find where backends part from the reference."""
+    progress("looking for the layers that differ")
     short = replace(run, steps=1)
-    named = {backend.name: backend for backend in backends}
-    needed = dict.fromkeys(name for pair in pairs for name in pair)
-    measurements = {
-        name: measure_reference(short, layers=True)
-        if name == REFERENCE
-        else _measure(short, named[name], timeout, layers=True)
-        for name in needed
-    }
-    partings = (
-        find_parting(
-            measurements[left],
-            measurements[right],
-            (left, right),
-            run.graph,
-            tolerances,
-            trained=all(name == REFERENCE or named[name].trains for name in (left, right)),
+    reference = measure_reference(short, layers=True)
+    outcomes = _measure(short, backends, timeout, progress, layers=True)
+    for backend in backends:
+        outcome, pair = outcomes[backend.name], (backend.name, REFERENCE)
+        if isinstance(outcome, BackendError):
+            progress(f"the layers of {backend.title} cannot be compared: {outcome}")
+            continue
+        parting = find_parting(
+            outcome, reference, pair, run.graph, tolerances, trained=backend.trains
         )
-        for left, right in pairs
-    )
-    return [parting for parting in partings if parting is not None]
+        if parting is not None:
+            yield parting

@@ -6,16 +6,18 @@ given weights and batches. One process runs many jobs, each of a built folder of
 
 from __future__ import annotations
 
+import ast
 import importlib
 import json
+import shutil
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +27,15 @@ Array = NDArray[Any]
 TRAINING, EVALUATION, GRADIENT, FIRST = "training.", "evaluation.", "gradient.", "first."
 """Prefixes of a measurement's arrays: outputs of layers in either mode, gradients of the first
 step, and the state it left."""
-LOGITS, EVALUATION_LOGITS, LOSSES = "logits", "evaluation_logits", "losses"
+INITIAL = "initial."
+"""Prefix of the weights and statistics that a program starts from by itself."""
+LOGITS, EVALUATION_LOGITS, LOSSES, RATES = "logits", "evaluation_logits", "losses", "rates"
+
+RECORDER = "__record__"
+"""What the recorder is called in a model that tells of its values."""
+
+Compilation = Literal["none", "quick", "full"]
+"""How a step is compiled: run op by op, compiled as fast as can be, or to run fast."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +53,16 @@ class Job:
     result: str
     saved: str
     dtype: str
-    steps: int
     settings: Mapping[str, Any]
+    positions: Sequence[int]
+    """Where each step stands in the recipe's schedule."""
+    landmarks: Sequence[int]
+    """Where else the recipe's own learning rate is to be told."""
+    plateau: bool
+    """Whether these positions are reductions on a plateau; else they are steps."""
     layers: bool
-    """Whether to record the output of every layer that owns parameters."""
+    """Whether to record every value that the network computes on its way."""
+    compilation: Compilation
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,10 @@ class Observation:
 class Session(Protocol):
     """A generated network with its optimiser, in a framework; images are (N, C, H, W)."""
 
+    @property
+    def initial(self) -> Mapping[str, Array]:
+        """The weights and statistics that the program starts from by itself, by canonical name."""
+
     def logits(self, images: Array) -> Array:
         """Evaluate the network, in evaluation mode."""
 
@@ -73,8 +93,11 @@ class Session(Protocol):
     def state(self) -> dict[str, Array]:
         """Return weights, statistics and optimiser state by canonical name."""
 
-    def layers(self, images: Array, *, training: bool) -> dict[str, Array]:
-        """Return the outputs of layers by path; the state afterwards does not matter."""
+    def forward(self, images: Array, *, training: bool) -> None:
+        """Evaluate the network op by op."""
+
+    def canonical(self, value: Array) -> Array:
+        """Return a feature map of the framework with channels before positions."""
 
 
 @dataclass(frozen=True)
@@ -98,14 +121,19 @@ class Start:
     dtype: str
     settings: Any
     """An instance of the generated `Settings`."""
+    compilation: Compilation
 
 
 def main(open_session: Callable[[Start], Session]) -> None:
     """Serve jobs with a framework's sessions on generated code."""
 
     def measure(job: Job) -> None:
+        measured: dict[str, Array] = {}
+        if job.layers:
+            with imported(recording_copy(Path(job.folder))) as code:
+                measured = values(job, code, open_session)
         with imported(Path(job.folder)) as code:
-            run(job, code, open_session)
+            run(job, code, open_session, measured)
 
     serve(measure)
 
@@ -120,26 +148,22 @@ def serve(measure: Callable[[Job], None]) -> None:
             error_file(Path(job.result)).write_text(traceback.format_exc(), encoding="utf-8")
 
 
-def run(job: Job, code: Code, open_session: Callable[[Start], Session]) -> None:
-    """Measure one network and write the results."""
-    tensors, manifest = code.checkpoint.load(Path(job.checkpoint))
-    with np.load(job.batches) as batches:
-        images, labels = batches["images"].astype(job.dtype), batches["labels"]
-    settings = code.train.Settings(**job.settings)
-    model_class = getattr(code.model, job.model_class)
-    start = Start(code, model_class, tensors, manifest.step, job.dtype, settings)
-    measured: dict[str, Array] = {}
-    if job.layers:
-        for prefix, training in ((TRAINING, True), (EVALUATION, False)):
-            outputs = open_session(start).layers(images[0], training=training)
-            measured |= {prefix + name: array for name, array in outputs.items()}
+def run(
+    job: Job, code: Code, open_session: Callable[[Start], Session], measured: dict[str, Array]
+) -> None:
+    """Measure one network, add to what is measured of it already, and write the results."""
+    start, manifest = _start(job, code)
+    images, labels = _batches(job)
     session = open_session(start)
+    measured |= {INITIAL + name: array for name, array in session.initial.items()}
+    own = code.train.Settings()
+    measured[RATES] = np.array([_rate(job, code, position, own) for position in job.landmarks])
     measured[EVALUATION_LOGITS] = session.logits(images[0])
     losses = []
-    for position in range(job.steps):
-        batch = images[position % len(images)], labels[position % len(images)]
-        rate = code.train.learning_rate(manifest.step + position, settings)
-        if position:
+    for count, position in enumerate(job.positions):
+        batch = images[count % len(images)], labels[count % len(images)]
+        rate = _rate(job, code, position, start.settings)
+        if count:
             losses.append(session.step(*batch, rate))
             continue
         seen = session.observe(*batch, rate)
@@ -148,9 +172,95 @@ def run(job: Job, code: Code, open_session: Callable[[Start], Session]) -> None:
         measured |= {GRADIENT + name: array for name, array in seen.gradients.items()}
         measured |= {FIRST + name: array for name, array in session.state().items()}
     measured[LOSSES] = np.array(losses, np.float64)
-    final = type(manifest)(**asdict(manifest) | {"step": manifest.step + job.steps})
+    final = type(manifest)(**asdict(manifest) | {"step": manifest.step + len(job.positions)})
     code.checkpoint.save(Path(job.saved), session.state(), final)
     write_arrays(Path(job.result), measured)
+
+
+def values(job: Job, code: Code, open_session: Callable[[Start], Session]) -> dict[str, Array]:
+    """Return every feature map and vector that a network computes, in training and evaluation.
+
+    They are numbered under the prefix of the mode: they have no names in the code that runs.
+    """
+    images, _ = _batches(job)
+    found: dict[str, Array] = {}
+    for prefix, training in ((TRAINING, True), (EVALUATION, False)):
+        session = open_session(_start(job, code)[0])
+
+        def record(value: Any, prefix: str = prefix, session: Session = session) -> Any:
+            if hasattr(value, "dtype") and len(getattr(value, "shape", ())) in (2, 4):
+                found[f"{prefix}{len(found)}"] = session.canonical(np.array(value))
+            return value
+
+        setattr(code.model, RECORDER, record)
+        session.forward(images[0], training=training)
+    return found
+
+
+def recording_copy(folder: Path) -> Path:
+    """Copy a built folder, with a model that tells a recorder of each value it computes."""
+    copy = folder.with_name(f"{folder.name}_recording")
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    model = copy / "model.py"
+    tree = _Recording().visit(ast.parse(model.read_text(encoding="utf-8")))
+    model.write_text(ast.unparse(ast.fix_missing_locations(tree)), encoding="utf-8")
+    return copy
+
+
+class _Recording(ast.NodeTransformer):
+    """Passes the value of each expression in a method to the recorder."""
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        if node.name != "__init__":
+            node.body = [self.visit(statement) for statement in node.body]
+        return node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return self._recorded(node)
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        return self._recorded(node)
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        return self._recorded(node)
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        node.body = [
+            self.visit(part) if isinstance(part, ast.FunctionDef) else part for part in node.body
+        ]
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        if node.value is not None:
+            node.value = self.visit(node.value)
+        return node
+
+    def _recorded(self, node: ast.expr) -> ast.expr:
+        self.generic_visit(node)
+        if isinstance(getattr(node, "ctx", ast.Load()), ast.Load):
+            return ast.Call(ast.Name(RECORDER, ast.Load()), [node], [])
+        return node
+
+
+def _start(job: Job, code: Code) -> tuple[Start, Any]:
+    tensors, manifest = code.checkpoint.load(Path(job.checkpoint))
+    settings = code.train.Settings(**job.settings)
+    model_class = getattr(code.model, job.model_class)
+    return (
+        Start(code, model_class, tensors, manifest.step, job.dtype, settings, job.compilation),
+        manifest,
+    )
+
+
+def _batches(job: Job) -> tuple[Array, Array]:
+    with np.load(job.batches) as batches:
+        return batches["images"].astype(job.dtype), batches["labels"]
+
+
+def _rate(job: Job, code: Code, position: int, settings: Any) -> float:
+    """Ask the program itself for a learning rate."""
+    place = code.train.Progress(reductions=position) if job.plateau else position
+    return float(code.train.learning_rate(place, settings))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
@@ -164,33 +274,9 @@ def error_file(result: Path) -> Path:
     return result.with_suffix(".error")
 
 
-def canonical(output: Array) -> Array:
-    """Return a layer's output with channels before positions, from one with channels last."""
-    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
-
-
-@contextmanager
-def recorded(
-    types: set[type[Any]], method: str, record: Callable[[Any, Any], None]
-) -> Iterator[None]:
-    """Tell `record` of every layer of some types whose `method` runs, and of its output."""
-    originals = {kind: getattr(kind, method) for kind in types}
-
-    def recording(original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-            output = original(layer, *inputs, **options)
-            record(layer, output)
-            return output
-
-        return call
-
-    for kind, original in originals.items():
-        setattr(kind, method, recording(original))
-    try:
-        yield
-    finally:
-        for kind, original in originals.items():
-            setattr(kind, method, original)
+def channels_first(value: Array) -> Array:
+    """Return a feature map with channels before positions, from one with channels last."""
+    return value.transpose(0, 3, 1, 2) if value.ndim == 4 else value
 
 
 @contextmanager

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,21 @@ from ranspec.codegen.names import network_class
 from ranspec.codegen.render import as_bytes, render_files
 from ranspec.errors import RanspecError
 from ranspec.runtime import checkpoint
-from ranspec.verify.experiment import Experiment
-from ranspec.verify.probe import Job, error_file
+from ranspec.spec.training import PlateauSchedule
+from ranspec.verify.experiment import Experiment, landmarks
+from ranspec.verify.probe import Compilation, Job, error_file
 
-Array = NDArray[Any]
+Measured = dict[str, NDArray[Any]]
 
 LAST_LINES = 15
+PAUSE = 0.05
+"""Seconds between looks at running processes."""
+
+MOST_COMPILED = 1000
+"""Operations of a network that is compiled as a whole; larger ones run op by op."""
+WORTHWHILE = 2e6
+"""Multiply-adds per operation, over all images and steps, from which on optimising pays."""
+
 THREADS = 1
 THREAD_SETTINGS = (
     "OMP_NUM_THREADS",
@@ -82,10 +93,27 @@ def write_job(
         result=str(folder / "result.npz"),
         saved=str(folder / "saved.safetensors"),
         dtype=run.dtype,
-        steps=run.steps,
         settings=run.settings,
+        positions=run.positions,
+        landmarks=landmarks(run.loaded.spec),
+        plateau=isinstance(run.schedule, PlateauSchedule),
         layers=layers,
+        compilation=compilation(run),
     )
+
+
+def compilation(run: Experiment) -> Compilation:
+    """Choose how a run's steps are compiled: what takes least time in all.
+
+    Compiling takes time in proportion to the operations or worse, and running what was compiled
+    without care in proportion to the work.
+    """
+    operations = run.graph.layers
+    if len(operations) > MOST_COMPILED:
+        return "none"
+    macs = sum(layer.operation.macs(layer.output) for layer in operations)
+    work = macs * run.batches.labels.shape[1] * run.steps
+    return "full" if run.dtype == "float32" or work > WORTHWHILE * len(operations) else "quick"
 
 
 def built(run: Experiment, backend: Backend) -> Files:
@@ -96,34 +124,114 @@ def built(run: Experiment, backend: Backend) -> Files:
     return render_files(run.loaded, backend, weights=weights, dtype=run.dtype)
 
 
+@dataclass(frozen=True)
+class Run:
+    """Jobs for one process of a backend, with a folder of its own."""
+
+    backend: Backend
+    jobs: Sequence[Job]
+    folder: Path
+
+
 def run_jobs(
     backend: Backend, jobs: Sequence[Job], folder: Path, timeout: float
-) -> list[dict[str, Array] | BackendError]:
+) -> list[Measured | BackendError]:
     """Run jobs in one process of a backend; each gives its measurements or why it has none.
 
     The measurements include the saved checkpoint's tensors, if any. Raises `BackendError` where
     the process itself ends badly or takes longer than `timeout` seconds.
     """
-    request = folder / f"{backend.name}_jobs.json"
-    request.write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
-    command = [sys.executable, "-m", f"{backend.package}.probe", str(request)]
+    (outcome,) = run_side_by_side([Run(backend, jobs, folder)], timeout)
+    if isinstance(outcome, BackendError):
+        raise outcome
+    return outcome
+
+
+def run_side_by_side(
+    runs: Sequence[Run], timeout: float, report: Callable[[str], None] = lambda message: None
+) -> list[list[Measured | BackendError] | BackendError]:
+    """Run processes, as many at once as there are cores, and return what each gives in turn.
+
+    None is left running when this ends, by an exception too; nor when this process is killed, as
+    `guard` has each watch for that. `timeout` is for each, in seconds from its start.
+    """
+    outcomes: dict[int, list[Measured | BackendError] | BackendError] = {}
+    waiting = dict(enumerate(runs))
+    running: dict[int, _Process] = {}
     try:
-        process = subprocess.run(
-            command,
-            cwd=folder,
-            env=_environment(backend),
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
-    except subprocess.TimeoutExpired:
-        raise BackendError(f"{backend.title} took longer than {timeout:.0f} s") from None
-    if process.returncode:
-        raise BackendError(_tail(process.stderr) or f"exit status {process.returncode}")
-    return [_outcome(job) for job in jobs]
+        while waiting or running:
+            while waiting and len(running) < cores():
+                number, run = next(iter(waiting.items()))
+                report(run.backend.title)
+                running[number] = _Process(run, timeout)
+                del waiting[number]
+            for number, process in list(running.items()):
+                outcome = process.outcome()
+                if outcome is not None:
+                    outcomes[number] = outcome
+                    running.pop(number).end()
+            time.sleep(PAUSE if running else 0)
+    finally:
+        for process in running.values():
+            process.end()
+    return [outcomes[number] for number in range(len(runs))]
 
 
-def _outcome(job: Job) -> dict[str, Array] | BackendError:
+def cores() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Process:
+    """A running probe."""
+
+    def __init__(self, run: Run, timeout: float) -> None:
+        self._run = run
+        self._timeout = timeout
+        self._deadline = time.monotonic() + timeout
+        self._errors = run.folder / f"{run.backend.name}_errors.txt"
+        request = run.folder / f"{run.backend.name}_jobs.json"
+        request.write_text(json.dumps([asdict(job) for job in run.jobs]), encoding="utf-8")
+        probe = f"{run.backend.package}.probe"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "ranspec.verify.guard", probe, str(request)],
+                cwd=run.folder,
+                env=_environment(run.backend),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+                start_new_session=True,
+            )
+
+    def outcome(self) -> list[Measured | BackendError] | BackendError | None:
+        """Return what the process gave, or None while it runs."""
+        status = self._process.poll()
+        if status is None:
+            if time.monotonic() < self._deadline:
+                return None
+            title = self._run.backend.title
+            return BackendError(f"{title} took longer than {self._timeout:.0f} s")
+        if status:
+            said = self._errors.read_text(encoding="utf-8", errors="replace")
+            return BackendError(_tail(said) or f"exit status {status}")
+        return [_outcome(job) for job in self._run.jobs]
+
+    def end(self) -> None:
+        """Kill the process, with all that it started, if it still runs."""
+        if self._process.poll() is None:
+            if hasattr(os, "killpg"):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
+            self._process.wait()
+        if self._process.stdin:
+            self._process.stdin.close()
+
+
+def _outcome(job: Job) -> Measured | BackendError:
     result = Path(job.result)
     if error_file(result).exists():
         return BackendError(_tail(error_file(result).read_text(encoding="utf-8")))

@@ -23,7 +23,7 @@ SPECIMENS: Mapping[str, Network] = {"torch": HEALTHY, "jax": tiny(), "tensorflow
 
 TRAINING, LOSS = "logits, training", "loss"
 GRADIENTS, ONE_STEP = "gradients", "statistics, one step"
-LOSSES = "losses, all steps"
+LOSSES, RATES, INITIAL = "losses, all steps", "learning rates", "initial weights"
 
 
 @dataclass(frozen=True)
@@ -157,7 +157,18 @@ TORCH_FAULTS: Mapping[str, Fault] = {
     "no Nesterov": train(LOSSES, "nesterov=settings.nesterov", "nesterov=False"),
     "learning rate in the velocity": train(LOSSES, SET_RATE, KERAS_VELOCITY + SET_RATE),
     "gradients never cleared": train(LOSSES, "    optimizer.zero_grad(set_to_none=True)\n", ""),
-    "rate dropped one step late": runtime(LOSSES, "schedule.py", "step >= drop", "step > drop"),
+    "rate dropped one step late": runtime(RATES, "schedule.py", "step >= drop", "step > drop"),
+    "another factor of the rate": train(
+        RATES,
+        "        settings.learning_rate_factor,\n",
+        "        settings.learning_rate_factor / 2,\n",
+    ),
+    "weights drawn for the other fan": train(INITIAL, 'fan="in"', 'fan="out"'),
+    "statistics that start at 0": train(
+        INITIAL,
+        "weights.load(model, weights.state(model) | kernels)",
+        "weights.load(model, {n: 0 * a for n, a in weights.state(model).items()} | kernels)",
+    ),
     "sum for the mean of the loss": train(
         LOSS, CROSS_ENTROPY, CROSS_ENTROPY[:-1] + ', reduction="sum")'
     ),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +12,10 @@ from numpy.typing import NDArray
 from ranspec.codegen.backend import load_backend
 from ranspec.runtime.data import load_dataset, statistics
 from ranspec.verify.experiment import Batches, Experiment
-from ranspec.verify.probe import Job
-from ranspec.verify.processes import BackendError, run_jobs, write_job
+from ranspec.verify.processes import BackendError, Run, run_side_by_side, write_job
 
 Measurement = Mapping[str, NDArray[np.floating]]
 TIMEOUT = 900.0
-PROCESSES = 2
 
 
 @dataclass(frozen=True)
@@ -35,16 +32,15 @@ def measure(
     tasks: Mapping[str, Mapping[str, Task]], folder: Path
 ) -> dict[tuple[str, str], Measurement | BackendError]:
     """Run each backend's tasks in one process; results by (backend, task)."""
-    with ThreadPoolExecutor(PROCESSES) as pool:
-        futures = {
-            backend: pool.submit(_measure, backend, mine, folder / backend)
-            for backend, mine in tasks.items()
-        }
-    return {
-        (backend, name): outcome
-        for backend, future in futures.items()
-        for name, outcome in zip(tasks[backend], future.result(), strict=True)
-    }
+    runs = [_run(backend, mine, folder / backend) for backend, mine in tasks.items()]
+    measured: dict[tuple[str, str], Measurement | BackendError] = {}
+    for (backend, mine), outcomes in zip(
+        tasks.items(), run_side_by_side(runs, TIMEOUT), strict=True
+    ):
+        if isinstance(outcomes, BackendError):
+            raise outcomes
+        measured |= {(backend, name): outcome for name, outcome in zip(mine, outcomes, strict=True)}
+    return measured
 
 
 def saved_checkpoint(folder: Path, backend: str, name: str) -> Path:
@@ -61,12 +57,10 @@ def digit_batches(count: int, size: int) -> Batches:
     return Batches(images.reshape(count, size, 1, 8, 8), labels.reshape(count, size))
 
 
-def _measure(
-    backend: str, tasks: Mapping[str, Task], folder: Path
-) -> Sequence[Measurement | BackendError]:
+def _run(backend: str, tasks: Mapping[str, Task], folder: Path) -> Run:
     folder.mkdir()
     loaded = load_backend(backend)
-    jobs: list[Job] = [
+    jobs = [
         write_job(
             folder / _folder(name),
             task.run,
@@ -77,7 +71,7 @@ def _measure(
         )
         for name, task in tasks.items()
     ]
-    return run_jobs(loaded, jobs, folder, TIMEOUT)
+    return Run(loaded, jobs, folder)
 
 
 def _folder(name: str) -> str:

@@ -110,6 +110,10 @@ NETWORKS: Mapping[str, Network] = {
         "train.learning_rate={kind: exponential, initial: 0.001, factor: 0.5, every: 7}",
         "train.label_smoothing=0",
     ),
+    "rate lowered on plateaus": tiny(
+        "train.learning_rate={kind: plateau, initial: 0.1, factor: 0.2, patience: 2}",
+        "train.validation=8",
+    ),
     "RMSProp": tiny("train.optimizer={kind: rmsprop, epsilon: 0.01, weight_decay: 0.001}"),
     "constant rate": tiny("train.learning_rate={kind: constant, initial: 0.01}"),
     "warm-up": tiny("train.learning_rate.warmup={iterations: 5, rate: 0.01}"),
@@ -158,7 +162,6 @@ SHALLOW = (
     "stages.stage1.mask_depth=2",
     "stages.stage2.mask_depth=1",
 )
-CALM = "train.learning_rate={kind: constant, initial: 0.000001}"
 
 
 def narrow(source: str, size: int, *changes: str, **channels: int) -> Network:
@@ -228,7 +231,7 @@ FAMILIES: Mapping[str, Network] = {
         tail1=32,
         tail2=32,
     ),
-    "Edirisooriya": narrow("edirisooriya2017/attn_reduction", 24, "classes=10", CALM),
+    "Edirisooriya": narrow("edirisooriya2017/attn_reduction", 24, "classes=10"),
     "ResNet of pre-activation bottlenecks": narrow(
         "baselines/resnet164_cifar",
         16,
@@ -258,7 +261,6 @@ FAMILIES: Mapping[str, Network] = {
         75,
         *(f"stages.inception_{letter}.units=1" for letter in "abc"),
         "classes=10",
-        CALM,
     ),
 }
 """One whole network of each family."""

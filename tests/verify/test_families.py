@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from ranspec.verify.comparison import TOLERANCES, compare
-from ranspec.verify.conditioning import steady
-from ranspec.verify.experiment import Experiment, experiment
+from ranspec.verify.conditioning import Prepared, prepare
+from ranspec.verify.experiment import experiment
 from ranspec.verify.processes import BackendError
 from tests.rendering import TRAINING
 from tests.verify.laboratory import Measurement, Task, measure
@@ -22,27 +22,26 @@ IMAGES = {"Edirisooriya": 2, "Inception-ResNet-v1": 2}
 
 @dataclass(frozen=True)
 class Family:
-    """A network's run, the reference's measurement of it, and the backends'."""
+    """A network's run with the reference's measurement of it, and the backends'."""
 
-    run: Experiment
-    reference: Measurement
+    prepared: Prepared
     results: Mapping[str, Measurement | BackendError]
 
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Family]:
-    runs = {
-        name: steady(
+    prepared = {
+        name: prepare(
             experiment(network.load(), steps=STEPS, batch_size=IMAGES.get(name, 8)),
             TOLERANCES["float64"],
         )
         for name, network in FAMILIES.items()
     }
-    tasks = {name: Task(run) for name, (run, _) in runs.items()}
+    tasks = {name: Task(item.run) for name, item in prepared.items()}
     results = measure(dict.fromkeys(TRAINING, tasks), tmp_path_factory.mktemp("families"))
     return {
-        name: Family(*pair, {backend: results[backend, name] for backend in TRAINING})
-        for name, pair in runs.items()
+        name: Family(item, {backend: results[backend, name] for backend in TRAINING})
+        for name, item in prepared.items()
     }
 
 
@@ -52,11 +51,25 @@ def test_whole_network_is_the_reference_in_float64(
     families: Mapping[str, Family], name: str, backend: str
 ) -> None:
     family = families[name]
-    result = family.results[backend]
+    result, (run, reference) = (
+        family.results[backend],
+        (family.prepared.run, family.prepared.reference),
+    )
     assert not isinstance(result, BackendError), result
     pair = (backend, "numpy")
-    run = family.run
     checks = compare(
-        result, family.reference, pair, run.graph, run.loaded.spec, TOLERANCES["float64"]
+        result,
+        reference,
+        pair,
+        run.graph,
+        run.loaded.spec,
+        TOLERANCES["float64"],
+        noise=family.prepared.noise,
     )
     assert [check for check in checks if not check.passed] == []
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_steps_test_the_recipe(families: Mapping[str, Family], name: str) -> None:
+    rates = families[name].prepared.run.rates
+    assert max(rates) >= min(0.01, families[name].prepared.run.schedule.initial)

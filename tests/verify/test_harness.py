@@ -11,18 +11,25 @@ import pytest
 from typer.testing import CliRunner
 
 from ranspec.cli.app import app
-from ranspec.codegen.backend import NotInstalledError, load_backend, require_installed
+from ranspec.codegen import backend
+from ranspec.codegen.backend import Backend, NotInstalledError, load_backend, require_installed
 from ranspec.ir import operations as ops
-from ranspec.spec import load_spec, packaged_specs
-from ranspec.verify import processes
-from ranspec.verify.comparison import TOLERANCES, relative_error
-from ranspec.verify.conditioning import steady
-from ranspec.verify.experiment import experiment, kink_margin, without_dropout
+from ranspec.spec import load_spec
+from ranspec.verify import harness, processes
+from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, relative_error
+from ranspec.verify.conditioning import prepare
+from ranspec.verify.experiment import (
+    branch_ends,
+    experiment,
+    kink_margin,
+    measure_reference,
+    without_dropout,
+)
 from ranspec.verify.harness import verify
 from ranspec.verify.processes import BackendError, run_jobs, write_job
 from ranspec.verify.report import Check, Report
 from tests.rendering import BACKENDS
-from tests.verify.networks import NETWORKS, TINY, tiny
+from tests.verify.networks import NETWORKS, TINY, single_unit, tiny
 
 needs_torch = pytest.mark.skipif("torch" not in BACKENDS, reason="PyTorch is not installed")
 
@@ -40,6 +47,8 @@ def test_command_prints_a_report_as_json() -> None:
         assert check["pair"] == "torch/numpy"
         assert 0 <= check["max_relative_error"] <= check["tolerance"]
     assert {check["quantity"] for check in report["checks"]} == {
+        "initial weights",
+        "learning rates",
         "logits, training",
         "logits, evaluation",
         "loss",
@@ -64,8 +73,11 @@ def test_missed_tolerance_fails_with_the_layer_at_fault(monkeypatch: pytest.Monk
     result = CliRunner().invoke(app, ["verify", TINY, "--backend", "torch", "--steps", "1"])
     assert result.exit_code == 1
     assert "FAILED" in result.stdout
-    assert "torch and numpy part at head.norm, forward" in result.stdout
-    assert "tiny: failed (float64, 1 steps of 4 images, learning rate 0.01)" in result.stdout
+    assert "torch and numpy part at stage1.1.add_scalar1, forward" in result.stdout
+    assert (
+        "tiny: failed (float64, 1 steps of 4 images from step 63999 on, learning rate 0.1)"
+        in result.stdout
+    )
 
 
 @needs_torch
@@ -121,7 +133,7 @@ def test_relative_error(left: list[float], right: list[float], error: float) -> 
 
 def test_infinite_error_is_null_in_json_and_fails() -> None:
     check = Check("loss", ("jax", "numpy"), float("inf"), 1e-12, "")
-    report = Report("tiny", "float64", 1, 4, 0.01, ("jax",), (check,))
+    report = Report("tiny", "float64", 1, 4, (0.01,), ("jax",), (check,))
     assert not report.passed
     assert report.to_json()["checks"][0]["max_relative_error"] is None
     assert "Infinity" not in json.dumps(report.to_json())
@@ -148,23 +160,129 @@ def test_float32_keeps_clear_of_kinks() -> None:
     )
 
 
-def test_learning_rate_drops_in_the_middle() -> None:
-    run = experiment(tiny().load(), steps=4)
-    assert [run.rate(step) for step in range(4)] == [0.01, 0.01, 0.001, 0.001]
+@pytest.mark.parametrize(
+    ("schedule", "first_step", "rates"),
+    [
+        ("{}", 63_998, (0.1, 0.1, 0.01, 0.01)),
+        ("{at: [], warmup: {iterations: 400, rate: 0.02}}", 398, (0.02, 0.02, 0.1, 0.1)),
+        ("{at: [1, 9]}", 0, (0.1, 0.01, 0.01, 0.01)),
+        ("{at: []}", 0, (0.1,) * 4),
+        ("{kind: exponential, initial: 0.1, factor: 0.5, every: 3}", 1, (0.1, 0.1, 0.05, 0.05)),
+        ("{kind: exponential, initial: 0.1, factor: 0.5, every: 1}", 0, (0.1, 0.05, 0.025, 0.0125)),
+        ("{kind: plateau, initial: 0.1, factor: 0.2}", 0, (0.1, 0.1, 0.02, 0.02)),
+        ("{kind: constant, initial: 0.3}", 0, (0.3,) * 4),
+    ],
+)
+def test_steps_are_those_around_the_first_change_of_the_rate(
+    schedule: str, first_step: int, rates: tuple[float, ...]
+) -> None:
+    run = experiment(tiny(f"train.learning_rate={schedule}", "train.validation=8").load(), steps=4)
+    assert run.first_step == first_step
+    assert run.rates == pytest.approx(rates, rel=1e-15)
 
 
-def test_rate_is_lowered_where_training_is_chaotic() -> None:
+def test_a_deep_network_is_well_conditioned_at_its_own_rate() -> None:
     changes = ("input.height=16", "input.width=16", "stages.stage1.mask_depth=2")
-    loaded = load_spec(packaged_specs() / "yeah2020" / "attention56_cifar.yaml", changes)
-    run = experiment(loaded, steps=8, batch_size=2)
-    calm, _ = steady(run, TOLERANCES["float64"])
-    assert calm.learning_rate < run.learning_rate
+    loaded = load_spec("attention92_nal_cifar", (*changes, "stages.stage2.mask_depth=1"))
+    prepared = prepare(experiment(loaded, steps=4), TOLERANCES["float64"])
+    limits = TOLERANCES["float64"].by_quantity
+    assert prepared.run.rates[0] == 0.1
+    assert all(noise <= 0.1 * limits[name] for name, noise in prepared.noise.items())
+
+
+def test_rate_is_lowered_to_a_thousandth_at_most() -> None:
+    loaded = tiny("train.learning_rate={kind: constant, initial: 100}").load()
+    run = experiment(loaded, steps=4)
+    prepared = prepare(run, TOLERANCES["float64"])
+    assert max(prepared.run.rates) in (pytest.approx(0.01), pytest.approx(0.001))
+    assert prepared.run.settings["learning_rate"] == pytest.approx(max(prepared.run.rates))
 
 
 def test_rate_stays_where_rounding_does_not_grow() -> None:
     run = experiment(load_spec(TINY), steps=4)
-    calm, _ = steady(run, TOLERANCES["float64"])
-    assert calm.learning_rate == run.learning_rate
+    prepared = prepare(run, TOLERANCES["float64"])
+    assert prepared.run.rates == run.rates
+    assert "learning_rate" not in prepared.run.settings
+
+
+def test_last_layers_of_residual_branches_are_scaled() -> None:
+    graph = experiment(tiny("stages.stage1.mask_depth=2").load()).graph
+    ends = branch_ends(graph)
+    assert {"stage1.0.conv3", "stage1.1.trunk.conv3", "stage1.1.mask.skip1.conv3"} <= ends
+    assert not {path for path in ends if "shortcut" in path or not path.endswith("conv3")}
+    post = experiment(single_unit("{kind: basic}").load()).graph
+    assert all(path.endswith("norm2") for path in branch_ends(post))
+
+
+@pytest.mark.parametrize(
+    ("error", "noise", "outcome"),
+    [
+        (1e-12, 0.0, "passed"),
+        (1e-12, 1e-3, "passed"),
+        (1e-9, 1e-15, "failed"),
+        (1e-9, 5e-11, "cannot be told"),
+        (1.0, 5e-11, "failed"),
+        (float("inf"), 5e-11, "failed"),
+        (float("inf"), float("inf"), "cannot be told"),
+    ],
+)
+def test_outcome_of_a_check(error: float, noise: float, outcome: str) -> None:
+    check = Check("gradients", ("jax", "numpy"), error, 1e-10, "", noise)
+    assert check.outcome == outcome
+    report = Report("tiny", "float64", 1, 4, (0.1,), ("jax",), (check,))
+    assert report.outcome == outcome
+    assert report.passed == (outcome == "passed")
+
+
+def test_a_report_without_checks_has_not_passed() -> None:
+    assert Report("tiny", "float64", 1, 4, (0.1,), (), ()).outcome == "failed"
+
+
+def test_gradients_that_are_all_zero_tell_nothing() -> None:
+    run = experiment(tiny().load(), steps=1)
+    measured = measure_reference(run)
+    zeros = {n: 0 * a if n.startswith("gradient.") else a for n, a in measured.items()}
+    pair = ("measured", "numpy")
+    checks = compare(zeros, zeros, pair, run.graph, run.loaded.spec, TOLERANCES["float64"])
+    assert [check.quantity for check in checks if not check.passed] == ["gradients"]
+
+
+@needs_torch
+def test_command_exits_with_3_where_nothing_can_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Check, "noise", 1.0)
+    monkeypatch.setitem(TOLERANCES, "float64", Tolerances(*[1e-300] * 8))
+    result = CliRunner().invoke(app, ["verify", TINY, "--backend", "torch", "--steps", "1"])
+    assert result.exit_code == 3
+    assert "tiny: cannot be told" in result.stdout
+
+
+def test_frameworks_that_are_not_installed_are_skipped_and_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    present = BACKENDS[0]
+
+    def require(chosen: Backend, *modules: str) -> None:
+        if chosen.name != present:
+            raise NotInstalledError(f"{chosen.title} is missing")
+
+    monkeypatch.setattr(backend, "require_installed", require)
+    monkeypatch.setattr(harness, "require_installed", require)
+    result = CliRunner().invoke(app, ["verify", TINY, "--steps", "1", "--format", "json"])
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["backends"] == [present]
+    assert result.stderr.count("skipped: ") == len(backend.available_backends()) - 1
+
+
+def test_framework_that_is_asked_for_and_not_installed_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def require(chosen: Backend, *modules: str) -> None:
+        raise NotInstalledError(f"{chosen.title} is missing")
+
+    monkeypatch.setattr(harness, "require_installed", require)
+    result = CliRunner().invoke(app, ["verify", TINY, "--backend", BACKENDS[0]])
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "is missing" in result.stderr
 
 
 def test_framework_that_is_not_installed_is_told_with_the_remedy() -> None:

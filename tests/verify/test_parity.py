@@ -14,7 +14,11 @@ from numpy.typing import NDArray
 from ranspec.analysis.interpreter import initial_state as reference_initial_state
 from ranspec.spec import load_spec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare
-from ranspec.verify.experiment import Experiment, experiment, measure_reference
+from ranspec.verify.experiment import (
+    Experiment,
+    experiment,
+    measure_reference,
+)
 from ranspec.verify.processes import BackendError
 from ranspec.verify.report import REFERENCE
 from tests.rendering import TRAINING
@@ -107,7 +111,7 @@ def exchanged(runs: Mapping[str, Experiment], results: Results, folder: Path) ->
 
 
 def continuing(run: Experiment) -> Experiment:
-    return replace(run, first_step=run.steps, steps=3)
+    return replace(run, first_step=run.first_step + run.steps, steps=3)
 
 
 @pytest.mark.parametrize(("source", "target"), list(permutations(TRAINING, 2)))
