@@ -8,22 +8,15 @@ included, the input is closed with it, and everything in this process's session 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import runpy
 import signal
 import sys
 import threading
 
-PR_SET_PDEATHSIG = 1
-"""Linux: the signal that a process is sent when its parent ends; see prctl(2)."""
-
 
 def main() -> None:
     """Run the module that the command line names."""
-    if sys.platform == "linux":
-        # At once, even where an import or a compiler keeps Python's threads from running.
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     del sys.argv[0]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

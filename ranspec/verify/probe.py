@@ -185,6 +185,7 @@ def values(job: Job, code: Code, open_session: Callable[[Start], Session]) -> di
     images, _ = _batches(job)
     found: dict[str, Array] = {}
     for prefix, training in ((TRAINING, True), (EVALUATION, False)):
+        setattr(code.model, RECORDER, lambda value: value)
         session = open_session(_start(job, code)[0])
 
         def record(value: Any, prefix: str = prefix, session: Session = session) -> Any:
