@@ -247,7 +247,7 @@ def without_dropout(loaded: LoadedSpec) -> LoadedSpec:
     return dataclasses.replace(loaded, spec=spec)
 
 
-def random_state(graph: Graph, seed: int, branch_scale: float) -> dict[str, Array]:
+def random_state(graph: Graph, seed: int, branch_scale: float = 1.0) -> dict[str, Array]:
     """Draw every array in float64, none of them constant, variances and scales positive.
 
     The last layer of each residual branch is scaled.
