@@ -460,3 +460,15 @@ def test_a_setting_that_a_mask_ignores_is_an_error(extended: Path) -> None:
     command = "from ranspec.spec import load_spec; load_spec('small.yaml', [{!r}])"
     with pytest.raises(AssertionError, match="activation spatial means nothing to cbam masks"):
         run(extended, "-c", command.format("attention.activation=spatial"))
+
+
+def test_a_slope_that_starts_elsewhere_is_caught(extended: Path) -> None:
+    emitter = extended / "backends/ranspec_torch/emitter.py"
+    right = emitter.read_text()
+    emitter.write_text(right.replace("nn.PReLU(op.channels", "nn.PReLU(op.channels, init=0.0"))
+    command = ["-m", "ranspec", "verify", "small.yaml", "--backend", "torch", "--steps", "1"]
+    try:
+        with pytest.raises(AssertionError, match=r"initial weights .* FAILED"):
+            run(extended, *command)
+    finally:
+        emitter.write_text(right)
