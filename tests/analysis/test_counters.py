@@ -84,6 +84,10 @@ def test_torchinfo(network: Any, image: Any) -> None:
 
 
 def test_ptflops(network: Any, image: Any) -> None:
+    if importlib.util.find_spec("torchvision"):
+        from tests.vision import torchvision_models
+
+        torchvision_models()  # ptflops imports it where it is installed
     ptflops = pytest.importorskip("ptflops")
     cost, size = ptflops.get_model_complexity_info(
         network,

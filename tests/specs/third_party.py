@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
 from ranspec.spec import load_spec
+from tests.vision import torchvision_models
 
 COMMUTATIVE = ("Add", "Mul")
 RESIZING = ("MaxPool2DWithIndices", "UpsampleBilinear2D")
@@ -46,11 +47,11 @@ class Port:
 
 
 def torchvision(name: str) -> nn.Module:
-    return _torchvision().__dict__[name](weights=None)
+    return torchvision_models().__dict__[name](weights=None)
 
 
 def timm(name: str) -> nn.Module:
-    _torchvision()
+    torchvision_models()
     return import_module("timm").create_model(name, pretrained=False)
 
 
@@ -59,7 +60,7 @@ def pytorchcv(name: str, *, pool: bool = False, **arguments: Any) -> nn.Module:
 
     Its own last pooling has windows of 7x7 or 8x8, the whole map of images of its own size.
     """
-    _torchvision()
+    torchvision_models()
     model: nn.Module = import_module("pytorchcv.model_provider").get_model(name, **arguments)
     if pool:
         model.features.final_pool = nn.AdaptiveAvgPool2d(1)
@@ -364,26 +365,6 @@ def compare(ours: nn.Module, theirs: nn.Module, size: int) -> Errors:
         logits=max(relative_error(*evaluated), relative_error(*trained)),
         gradients=gradient_error(pairs),
     )
-
-
-def _torchvision() -> ModuleType:
-    """Import torchvision's networks, which need nothing of its compiled part.
-
-    Where that part was built for another PyTorch, the operators whose shapes torchvision
-    describes when it is imported are declared first.
-    """
-    try:
-        return import_module("torchvision.models")
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float threshold) -> Tensor")
-        _KEPT.append(library)
-        return import_module("torchvision.models")
-
-
-_KEPT: list[torch.library.Library] = []
-"""Declarations last as long as their library."""
 
 
 def main() -> None:
