@@ -24,7 +24,7 @@ POOL = quote("pool(x, op.kernel, stride=op.stride, padding=padding)", padding=0)
 AVERAGE_INSIDE = quote(
     "F.avg_pool2d(x, op.kernel, stride=op.stride, padding=op.padding, count_include_pad=False)"
 )
-NEAREST = quote("F.interpolate(x, size=y.shape[-2:], mode='nearest')")
+NEAREST = quote("resize_nearest(x, y.shape[-2:])")
 BILINEAR = quote(
     "F.interpolate(x, size=y.shape[-2:], mode='bilinear', align_corners=op.align_corners)"
 )

@@ -6,6 +6,7 @@ torch = pytest.importorskip("torch")
 from ranspec.runtime.sampling import crop_and_flip  # noqa: E402
 from ranspec_torch.runtime import weights  # noqa: E402
 from ranspec_torch.runtime.augment import augment, normalize  # noqa: E402
+from ranspec_torch.runtime.layers import resize_nearest  # noqa: E402
 
 
 def network() -> "torch.nn.Sequential":
@@ -106,3 +107,16 @@ def test_tensors_that_do_not_fit_are_named() -> None:
     del arrays["3.bias"]
     with pytest.raises(ValueError, match=r"3\.bias is missing"):
         weights.load(network(), arrays)
+
+
+@pytest.mark.parametrize(("old", "new"), [(4, 8), (58, 230), (50, 198), (16, 122), (9, 4)])
+def test_nearest_positions_are_quotients_of_whole_numbers(old: int, new: int) -> None:
+    x = torch.arange(old * old, dtype=torch.float64).reshape(1, 1, old, old).requires_grad_()
+    resized = resize_nearest(x, torch.Size((new, new)))
+    positions = np.arange(new) * old // new
+    assert (
+        resized.detach().numpy() == x.detach().numpy()[:, :, positions[:, None], positions]
+    ).all()
+    resized.sum().backward()
+    times = np.bincount(positions, minlength=old)
+    assert (x.grad.numpy() == np.outer(times, times)).all()

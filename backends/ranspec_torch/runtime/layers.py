@@ -92,6 +92,18 @@ def average_pool_same(x: Tensor, kernel_size: int, stride: int) -> Tensor:
     return F.avg_pool2d(F.pad(x, margins), kernel_size, stride) / inside
 
 
+def resize_nearest(x: Tensor, size: torch.Size) -> Tensor:
+    """Give a map (height, width): position i of m is position floor(i n / m) of n.
+
+    PyTorch rounds that quotient in float32, which is exact where sizes double.
+    """
+    pairs = list(zip(x.shape[-2:], size, strict=True))
+    if all(new % old == 0 and (new // old).bit_count() == 1 for old, new in pairs):
+        return F.interpolate(x, size=size, mode="nearest")
+    rows, columns = (torch.arange(new, device=x.device) * old // new for old, new in pairs)
+    return x[:, :, rows[:, None], columns]
+
+
 def pad_channels(x: Tensor, channels: int) -> Tensor:
     """Append channels of zeros, so that there are `channels`."""
     return F.pad(x, (0, 0, 0, 0, 0, channels - x.shape[1]))
