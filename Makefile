@@ -13,7 +13,7 @@ run: $(VENV)/torch.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 15
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 exhaustive: $(VENV)/all.installed
 	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs tests/backends/test_onnx.py

@@ -38,13 +38,7 @@ WORTHWHILE = 2e6
 """Multiply-adds per operation, over all images and steps, from which on optimising pays."""
 
 THREADS = 1
-THREAD_SETTINGS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-)
+THREAD_SETTINGS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 class BackendError(RanspecError):

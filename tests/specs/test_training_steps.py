@@ -67,28 +67,29 @@ def distinct(whole: bool) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """A process of the backend named, which is started once for all its networks."""
-    framework = FRAMEWORKS[request.param]
-    if find_spec(framework) is None:
-        pytest.skip(f"{framework} is not installed")
-    process = Server(request.param)
-    yield process
-    process.end()
+def servers() -> Iterator[dict[str, Server]]:
+    """A process of each backend, started once for all its networks."""
+    processes = {backend: Server(backend) for backend in TRAINING}
+    yield processes
+    for process in processes.values():
+        process.end()
 
 
 CASES = [(backend, spec) for backend in TRAINING for spec in distinct(backend in WHOLE)]
 
 
-@pytest.mark.parametrize(("server", "spec"), CASES, indirect=["server"], ids=map("-".join, CASES))
+@pytest.mark.parametrize(("backend", "spec"), CASES, ids=map("-".join, CASES))
 def test_a_network_takes_a_training_step(
-    server: Server, spec: str, request: pytest.FixtureRequest, tmp_path: Path
+    servers: dict[str, Server], backend: str, spec: str, tmp_path: Path
 ) -> None:
-    backend = request.node.callspec.params["server"]
+    if find_spec(FRAMEWORKS[backend]) is None:
+        pytest.skip(f"{FRAMEWORKS[backend]} is not installed")
+    for other in servers.keys() - {backend}:
+        servers[other].end()
     case = loaded(spec, backend in WHOLE)
     write(tmp_path / "code", render_files(case, load_backend(backend)))
     run = backend != "jax" or "EXHAUSTIVE" in os.environ
     limit = LIMIT * slowness() * (10 if "EXHAUSTIVE" in os.environ else 1)
-    loss, moved = server.step(tmp_path / "code", case.spec.input.height, run, limit)
+    loss, moved = servers[backend].step(tmp_path / "code", case.spec.input.height, run, limit)
     assert math.isfinite(loss)
     assert moved
