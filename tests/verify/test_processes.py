@@ -16,12 +16,14 @@ from ranspec.verify.processes import cores
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are POSIX's")
 
 PARENT = """
-import signal, subprocess, sys
+import signal, sys
 from dataclasses import replace
 from pathlib import Path
 from ranspec.codegen.backend import load_backend, available_backends
 from ranspec.verify.processes import Run, run_side_by_side
 
+# Background jobs of a shell are started deaf to Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 folder = Path(sys.argv[1])
 backend = replace(load_backend(next(iter(available_backends()))), package="sleeper")
 runs = [Run(backend, [], folder / name) for name in ("one", "two")]
