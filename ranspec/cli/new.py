@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from ranspec.cli.completion import complete_spec
-from ranspec.cli.files import parse_file, refuse_existing, require_suffix, write_whole
+from ranspec.cli.files import refuse_existing, require_suffix, write_whole
+from ranspec.cli.options import file_option
 from ranspec.cli.output import message, write
 
 
@@ -28,13 +29,7 @@ def new(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=parse_file,
-            help="Where to write it, by default NAME.yaml.",
-        ),
+        file_option("Where to write it, by default NAME.yaml."),
     ] = None,
 ) -> None:
     """Start a spec of your own: a short file with comments, to be edited."""

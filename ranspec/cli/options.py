@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from ranspec.cli.completion import complete_backend, complete_override, complete_spec
-from ranspec.cli.files import parse_folder
+from ranspec.cli.files import parse_file, parse_folder
 
 
 def backend_names(context: typer.Context, names: list[str]) -> list[str]:
@@ -95,3 +95,8 @@ OverwriteOption = Annotated[bool, typer.Option("--force", help="Overwrite a file
 ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")
 ]
+
+
+def file_option(help: str) -> Any:
+    """Return the option of commands that write one file; its help says which."""
+    return typer.Option("--output", "-o", metavar="FILE", parser=parse_file, help=help)

@@ -5,23 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
-from ranspec.cli.files import parse_file, refuse_existing, write_whole
-from ranspec.cli.options import OverwriteOption
+from ranspec.cli.files import refuse_existing, write_whole
+from ranspec.cli.options import OverwriteOption, file_option
 from ranspec.cli.output import write
 
 
 def schema(
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=parse_file,
-            help="Where to write it; a schema that is there already is replaced.",
-        ),
+        file_option("Where to write it; a schema that is there already is replaced."),
     ] = None,
     force: OverwriteOption = False,
 ) -> None:

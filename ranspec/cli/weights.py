@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from ranspec.cli.files import parse_file, refuse_existing, require_suffix
-from ranspec.cli.options import OverwriteOption, SetOption, SpecArgument
+from ranspec.cli.files import refuse_existing, require_suffix
+from ranspec.cli.options import OverwriteOption, SetOption, SpecArgument, file_option
 from ranspec.cli.output import write
 
 
@@ -17,13 +17,7 @@ def weights(
     overrides: SetOption,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=parse_file,
-            help="The file to write, by default weights.safetensors.",
-        ),
+        file_option("The file to write, by default weights.safetensors."),
     ] = None,
     seed: Annotated[
         int | None,
