@@ -326,18 +326,16 @@ def kink_margin(graph: Graph, state: Mapping[str, Array], images: Array) -> floa
 
     It is the smallest distance over all activations, relative to the largest of their layer.
     """
-    layers = forward(graph, state, images, training=True).layers
-    values = [images, *layers.values()]
+    values = {0: images}
     margin = float("inf")
     for item in linearize(graph):
         x = values[item.inputs[0]]
         if isinstance(item.operation, Relu):
-            distance = np.abs(x).min()
+            margin = min(margin, float(np.abs(x).min() / np.abs(x).max()))
         elif isinstance(item.operation, MaxPool):
-            distance = _smallest_lead(item.operation, x)
-        else:
-            continue
-        margin = min(margin, float(distance / np.abs(x).max()))
+            margin = min(margin, float(_smallest_lead(item.operation, x) / np.abs(x).max()))
+        inputs = [values[index] for index in item.inputs]
+        values[item.output], _ = item.operation.forward(item.arrays(state), *inputs, training=True)
     return margin
 
 
