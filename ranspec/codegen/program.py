@@ -51,8 +51,10 @@ def _mentions(code: str, name: str) -> bool:
 
 
 def _runtime_files(package: str) -> dict[str, str]:
+    """Return a package's modules, which import one another without its name in a built folder."""
+    prefix = re.compile(r"^( *from )(?:ranspec|\w+)\.runtime\.(?=\w+ import )", re.MULTILINE)
     return {
-        item.name: item.read_text(encoding="utf-8")
+        item.name: prefix.sub(r"\1", item.read_text(encoding="utf-8"))
         for item in files(package).iterdir()
         if item.name.endswith(".py") and item.name != "__init__.py"
     }

@@ -1,4 +1,6 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -6,7 +8,12 @@ from PIL import Image
 
 from ranspec.runtime.data import (
     DataError,
+    DataOptions,
+    DataSets,
+    Statistics,
+    load_data,
     load_dataset,
+    measure,
     principal_colors,
     statistics,
     synthetic,
@@ -132,3 +139,69 @@ def test_a_split_parts_the_samples_and_keeps_their_order() -> None:
     rest, chosen = dataset.split(np.array([1, 4]))
     assert np.array_equal(rest.images, dataset.images[[0, 2, 3, 5]])
     assert np.array_equal(chosen.labels, dataset.labels[[1, 4]])
+
+
+def digits(**recipe: Any) -> DataSets:
+    return load_data(
+        "digits",
+        DataOptions(),
+        **{"height": 8, "width": 8, "channels": 1, "classes": 10, "normalization": "pixel_mean"}
+        | recipe,
+    )
+
+
+def test_statistics_are_those_of_the_images_that_are_trained_on() -> None:
+    data = digits(validation=400, colors=True)
+    assert data.validation is not None
+    assert (len(data.training), len(data.validation), len(data.test)) == (1037, 400, 360)
+    assert np.array_equal(data.statistics.mean, data.training.images.mean(axis=0) / 255)
+    assert data.statistics.directions is not None
+    assert data.statistics.directions.shape == (1, 1)
+
+
+def test_statistics_pass_through_a_checkpoints_tensors() -> None:
+    images = synthetic(50, classes=3, height=5, width=4, channels=3).images
+    for colors in (False, True):
+        kept = measure(images, "channel_mean_std", colors)
+        tensors = kept.tensors() | {"head.weight": np.zeros(2)}
+        read = Statistics.from_tensors(tensors)
+        assert read is not None
+        assert {name: value.tolist() for name, value in read.tensors().items()} == {
+            name: value.tolist() for name, value in kept.tensors().items()
+        }
+    assert Statistics.from_tensors({"head.weight": np.zeros(2)}) is None
+
+
+def test_evaluation_takes_the_statistics_that_it_is_given() -> None:
+    given = Statistics(np.full((1, 1, 1), 0.5), np.ones((1, 1, 1)))
+    data = digits(statistics=given, training=False)
+    assert data.statistics is given
+    assert (len(data.training), len(data.test)) == (0, 360)
+    with pytest.raises(DataError, match=r"data\.mean has shape \[1, 1, 3\]"):
+        digits(statistics=Statistics(np.zeros((1, 1, 3)), np.zeros((1, 1, 3))))
+
+
+def test_label_noise_says_what_it_drew() -> None:
+    clean, noisy = digits(), digits(clean_labels=0.75)
+    assert clean.noise is None
+    assert noisy.noise is not None
+    right, given = clean.training.labels, noisy.training.labels
+    assert noisy.noise.flipped == pytest.approx(float((right != given).mean()))
+    assert noisy.noise.flipped == pytest.approx(0.25, abs=0.04)
+    assert noisy.noise.matrix[3, 5] == ((right == 3) & (given == 5)).sum()
+    assert np.array_equal(noisy.test.labels, clean.test.labels)
+    assert noisy.digest == clean.digest
+    assert "of the training labels are wrong" in noisy.summary()
+
+
+def test_too_many_images_to_hold_out_are_refused() -> None:
+    with pytest.raises(DataError, match="1437 images to hold out, but only 1437 in all"):
+        digits(validation=1437)
+
+
+def test_a_runs_configuration_keeps_what_it_read() -> None:
+    record = json.loads(json.dumps(digits(validation=37, clean_labels=0.5).record()))
+    assert record["training"] == 1400
+    assert record["validation"] == 37
+    assert record["digest"] == digits().digest
+    assert sum(map(sum, record["noise"]["matrix"])) == 1400

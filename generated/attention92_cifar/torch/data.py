@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +21,19 @@ DIGITS_TRAIN = 1437
 
 class DataError(Exception):
     """A dataset cannot be used; the message says why."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Where images come from."""
+
+    data_dir: Annotated[Path | None, "folder or archive of the images"] = None
+    cache_dir: Annotated[Path | None, "folder for decoded images, instead of the user's cache"] = (
+        None
+    )
+    download: Annotated[bool, "fetch a published dataset that is not there yet"] = False
+    skip_bad: Annotated[bool, "leave out files that are no usable images"] = False
+    stream: Annotated[bool | None, "decode for each step (default: if memory is short)"] = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +60,129 @@ class Dataset:
         """Raise DataError if there are fewer images than a batch has."""
         if batch_size > len(self):
             raise DataError(f"a batch of {batch_size} images, but only {len(self)} to train on")
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What normalises images and shifts their colours, all float64, of images scaled to [0, 1].
+
+    Networks take (image / 255 - mean) * scale; both are broadcastable to [H, W, C]. `directions`
+    are the principal colours as rows [C, C], where the recipe needs them.
+    """
+
+    mean: NDArray[np.float64]
+    scale: NDArray[np.float64]
+    directions: NDArray[np.float64] | None = None
+
+    def tensors(self) -> dict[str, NDArray[np.float64]]:
+        """Return the statistics as tensors of a checkpoint."""
+        colors = {} if self.directions is None else {"data.colors": self.directions}
+        return {"data.mean": self.mean, "data.scale": self.scale} | colors
+
+    @staticmethod
+    def from_tensors(tensors: Mapping[str, NDArray[Any]]) -> Statistics | None:
+        """Return the statistics that a checkpoint's tensors hold; None if they hold none."""
+        if "data.mean" not in tensors or "data.scale" not in tensors:
+            return None
+        return Statistics(tensors["data.mean"], tensors["data.scale"], tensors.get("data.colors"))
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """What was drawn: `matrix` [right label, given label] counts training images, int64."""
+
+    matrix: NDArray[np.int64]
+
+    @property
+    def flipped(self) -> float:
+        """The share of training images that were given a wrong label."""
+        return 1 - float(np.trace(self.matrix) / self.matrix.sum())
+
+
+@dataclass(frozen=True)
+class DataSets:
+    """What a run reads. `training` is empty where only the test set was asked for.
+
+    `digest` is the SHA-256 of what was read: images and labels as they are before noise, and the
+    names of the classes, on every machine and from every folder the same.
+    """
+
+    training: Dataset
+    validation: Dataset | None
+    test: Dataset
+    statistics: Statistics
+    digest: str
+    noise: LabelNoise | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Their names; labels are positions in it."""
+        return self.test.classes
+
+    def record(self) -> dict[str, Any]:
+        """Return what a run's configuration keeps of its data, fit for JSON."""
+        sizes = {
+            name: 0 if dataset is None else len(dataset)
+            for name in ("training", "validation", "test")
+            for dataset in [getattr(self, name)]
+        }
+        noise = self.noise and {"flipped": self.noise.flipped, "matrix": self.noise.matrix.tolist()}
+        return {"digest": self.digest, "classes": list(self.classes), **sizes, "noise": noise}
+
+    def summary(self) -> str:
+        """Return lines for a person: how many images there are, and which labels are wrong."""
+        held_out = f", {len(self.validation):,} for validation" if self.validation else ""
+        training = f"{len(self.training):,} images to train on{held_out}, " if self.training else ""
+        lines = [f"data: {training}{len(self.test):,} to test on, {len(self.classes)} classes"]
+        if self.noise:
+            lines.append(f"label noise: {self.noise.flipped:.2%} of the training labels are wrong")
+        return "\n".join(lines)
+
+
+def load_data(
+    data: str,
+    options: DataOptions,
+    *,
+    height: int,
+    width: int,
+    channels: int,
+    classes: int,
+    normalization: str,
+    colors: bool = False,
+    validation: int = 0,
+    clean_labels: float = 1.0,
+    seed: int = 0,
+    statistics: Statistics | None = None,
+    training: bool = True,
+) -> DataSets:
+    """Read what a run needs; raise DataError for what cannot be used.
+
+    `validation` images of the training set are held out, and a share of about 1 - `clean_labels`
+    of the others is given wrong labels. `statistics`, by default those of the training set, are
+    what a checkpoint was trained with. Without `training` only the test set is read, and the
+    training set where statistics are needed of it.
+    """
+    from sampling import held_out, noisy_labels
+
+    size = {"height": height, "width": width, "channels": channels}
+    train, test = load_dataset(data, options.data_dir, **size, classes=classes)
+    digest = _digest(train, test) if training else _digest(test)
+    rest, chosen = train, None
+    if validation:
+        if validation >= len(train):
+            raise DataError(f"{validation} images to hold out, but only {len(train)} in all")
+        rest, chosen = train.split(held_out(seed, validation, len(train)))
+    if statistics is None:
+        statistics = measure(rest.images, normalization, colors)
+    statistics = _checked(statistics, height, width, channels)
+    noise = None
+    if clean_labels < 1:
+        labels = noisy_labels(seed, rest.labels, classes, clean_labels)
+        noise = _noise(rest.labels, labels, classes)
+        rest = replace(rest, labels=labels)
+    if not training:
+        rest, chosen, noise = Dataset(rest.images[:0], rest.labels[:0], rest.classes), None, None
+    return DataSets(rest, chosen, test, statistics, digest, noise)
 
 
 def load_dataset(
@@ -175,6 +314,12 @@ def statistics(
     return mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape)
 
 
+def measure(images: NDArray[np.uint8], normalization: str, colors: bool) -> Statistics:
+    """Return the statistics that a recipe needs of its training images, uint8 [N, H, W, C]."""
+    directions = principal_colors(images) if colors else None
+    return Statistics(*statistics(images, normalization), directions)
+
+
 def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     """Return the principal components of the pixels, scaled to [0, 1], as rows [C, C].
 
@@ -193,6 +338,33 @@ def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
     largest = np.abs(directions).argmax(axis=0)
     signs = np.sign(directions[largest, np.arange(channels)])
     return np.asarray((directions * signs * variances).T, dtype=np.float64)
+
+
+def _checked(statistics: Statistics, height: int, width: int, channels: int) -> Statistics:
+    """Return statistics of images of this size; raise DataError for others."""
+    allowed = {(1, 1, channels), (height, width, channels)}
+    for name, array in statistics.tensors().items():
+        if array.shape not in ({(channels, channels)} if name == "data.colors" else allowed):
+            raise DataError(
+                f"the checkpoint's {name} has shape {list(array.shape)}, "
+                f"the network takes images of {[height, width, channels]}"
+            )
+    return statistics
+
+
+def _noise(right: NDArray[np.int64], given: NDArray[np.int64], classes: int) -> LabelNoise:
+    counts = np.bincount(right * classes + given, minlength=classes**2)
+    return LabelNoise(counts.reshape(classes, classes))
+
+
+def _digest(*datasets: Dataset) -> str:
+    """Return the SHA-256 of datasets: their images, labels and classes."""
+    total = hashlib.sha256()
+    for dataset in datasets:
+        total.update(json.dumps([dataset.images.shape, dataset.classes]).encode())
+        total.update(np.ascontiguousarray(dataset.labels, dtype="<i8").tobytes())
+        total.update(np.ascontiguousarray(dataset.images).tobytes())
+    return total.hexdigest()
 
 
 def _fit(image: object, height: int, width: int, channels: int) -> NDArray[np.uint8]:
