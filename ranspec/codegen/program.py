@@ -9,6 +9,7 @@ from typing import Any
 
 from ranspec.codegen.backend import CodeBackend, Request
 from ranspec.codegen.classes import ClassText, docstring, write_classes
+from ranspec.codegen.imports import imported_modules
 from ranspec.codegen.render import own_templates, template_environment
 
 MODEL = "model.py.j2"
@@ -25,11 +26,20 @@ def write_program(backend: CodeBackend, request: Request) -> dict[str, str]:
         rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
             **context, **more
         )
-    rendered |= _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
-    for module, user in (("layers", "model"), ("progress", "train"), ("schedule", "train")):
-        if f"from {module} import" not in rendered[f"{user}.py"]:
-            rendered.pop(f"{module}.py", None)
-    return rendered
+    modules = _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
+    return _reached(rendered, modules)
+
+
+def _reached(rendered: Mapping[str, str], modules: Mapping[str, str]) -> dict[str, str]:
+    """Return the files of a program with those modules that they import, and these import."""
+    files = dict(rendered)
+    pending = list(rendered.values())
+    while pending:
+        names = {f"{name}.py" for name in imported_modules(pending.pop())}
+        found = {name: modules[name] for name in names & modules.keys() - files.keys()}
+        files |= found
+        pending += found.values()
+    return files
 
 
 def _model(

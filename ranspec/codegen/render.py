@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import json
 import re
@@ -24,6 +23,7 @@ from ranspec.codegen.backend import (
     require_installed,
 )
 from ranspec.codegen.code import LINE_LENGTH
+from ranspec.codegen.imports import imported_modules
 from ranspec.codegen.names import network_class
 from ranspec.codegen.training import training_context
 from ranspec.codegen.weights import initial
@@ -88,6 +88,8 @@ def render_files(
     context["requirements"] = requirements(rendered, backend)
     environment = template_environment(backend.package)
     for template in _templates(COMMON):
+        if template.endswith(".py.j2"):
+            continue
         rendered[template.removesuffix(".j2")] = environment.get_template(template).render(context)
     rendered["spec.yaml"] = write_spec(loaded)
     rendered = {name: content for name, content in sorted(rendered.items()) if content}
@@ -135,18 +137,9 @@ def requirements(rendered: Files, backend: Backend) -> list[str]:
         module
         for name, text in rendered.items()
         if name.endswith(".py")
-        for module in _imported(ast.parse(text))
+        for module in imported_modules(str(text))
     }
     return sorted(table[module] for module in imported - own - sys.stdlib_module_names)
-
-
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the top-level modules that a file imports anywhere."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.partition(".")[0]
 
 
 def _trainable(graph: Graph) -> int:
