@@ -95,7 +95,7 @@ def explain(error: Exception) -> str | None:
     return f"error: {error}" if isinstance(error, RanspecError) or kind in _OF_RUNS else None
 
 
-_OF_RUNS = {"ranspec.runtime.checkpoint.CheckpointError", "ranspec.runtime.data.DataError"}
+_OF_RUNS = {"ranspec.runtime.checkpoint.CheckpointError", "ranspec.runtime.images.DataError"}
 """Errors of modules that stand alone: by name, so that none is imported only to be told apart."""
 
 app = typer.Typer(

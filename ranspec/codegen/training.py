@@ -33,6 +33,7 @@ FLIP = "flip images at random, left to right"
 RUNTIME_MODULES = (
     "checkpoint.py",
     "data.py",
+    "images.py",
     "initialization.py",
     "metrics.py",
     "progress.py",

@@ -14,13 +14,24 @@ from typing import Annotated, Any
 import numpy as np
 from numpy.typing import NDArray
 
-SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-MODES = {1: "L", 3: "RGB"}
+from images import MODES, SUFFIXES, DataError, ImageFiles, fit
+
+__all__ = [
+    "DataError",
+    "DataOptions",
+    "DataSets",
+    "Dataset",
+    "LabelNoise",
+    "Statistics",
+    "load_data",
+    "load_dataset",
+    "measure",
+    "principal_colors",
+    "statistics",
+    "synthetic",
+]
+
 DIGITS_TRAIN = 1437
-
-
-class DataError(Exception):
-    """A dataset cannot be used; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -227,22 +238,14 @@ def load_folder(folder: Path, height: int, width: int, channels: int) -> Dataset
     shape = (len(files), height, width, channels)
     _check_memory(folder, shape)
     images = np.empty(shape, dtype=np.uint8)
+    images_of = ImageFiles(folder, [str(path.relative_to(folder)) for path, _ in files])
     with ThreadPoolExecutor() as pool:
-        read = pool.map(lambda file: read_image(file[0], height, width, channels), files)
+        read = pool.map(
+            lambda index: images_of.read(index, height, width, channels), range(len(files))
+        )
         for index, image in enumerate(read):
             images[index] = image
     return Dataset(images, np.array([label for _, label in files], dtype=np.int64), classes)
-
-
-def read_image(path: Path, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    """Return one image file as uint8 [H, W, C]."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return _fit(image, height, width, channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable image ({error})") from None
 
 
 def load_digits(height: int, width: int, channels: int) -> tuple[Dataset, Dataset]:
@@ -258,7 +261,7 @@ def load_digits(height: int, width: int, channels: int) -> tuple[Dataset, Datase
     if pixels.shape[1:] == (height, width):
         images = np.repeat(pixels[..., None], channels, axis=3)
     elif channels in MODES:
-        images = np.stack([_fit(Image.fromarray(p), height, width, channels) for p in pixels])
+        images = np.stack([fit(Image.fromarray(p), height, width, channels) for p in pixels])
     else:
         raise DataError(f"digits have 1 or 3 channels, the network takes {channels}")
     labels = digits.target.astype(np.int64)
@@ -365,16 +368,6 @@ def _digest(*datasets: Dataset) -> str:
         total.update(np.ascontiguousarray(dataset.labels, dtype="<i8").tobytes())
         total.update(np.ascontiguousarray(dataset.images).tobytes())
     return total.hexdigest()
-
-
-def _fit(image: object, height: int, width: int, channels: int) -> NDArray[np.uint8]:
-    from PIL import Image, ImageOps
-
-    assert isinstance(image, Image.Image)
-    converted = image.convert(MODES[channels])
-    if converted.size != (width, height):
-        converted = ImageOps.fit(converted, (width, height), Image.Resampling.BILINEAR)
-    return np.asarray(converted, dtype=np.uint8).reshape(height, width, channels)
 
 
 def _split(data_dir: Path, names: Sequence[str]) -> Path:
