@@ -1,28 +1,72 @@
-"""Normalisation and augmentation on the device, from uint8 images and draws of the host."""
+"""Normalisation and augmentation on the device, from uint8 images and draws of the host.
+
+Every function gives the same bytes in every framework, compiled or not: no product is added before
+it is rounded (a compiler may fuse the two), no sum is left to be ordered, and what is divided is
+divided by a power of two.
+"""
 
 from __future__ import annotations
+
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 UNIT = 2**16
-"""Maps count in these shares of a pixel."""
+"""Maps count in these shares of a pixel, warped pixels and shifts of colour of a level of 256."""
+
+MIXED = 2**20
+"""Mixed images are rounded to these shares of 1."""
 
 
-def normalize(images: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-    """Turn numbers of 0..255 [N, H, W, C] into float [N, C, H, W] in channels-last memory."""
-    return ((images.to(mean.dtype) / 255 - mean) * scale).permute(0, 3, 1, 2)
+class DeviceStatistics(NamedTuple):
+    """What images of 0..255 are normalised by, and the colours that they are shifted along."""
+
+    mean: Tensor
+    scale: Tensor
+    directions: Tensor | None = None
+
+
+def put_statistics(
+    statistics: Any, device: torch.device | str, dtype: torch.dtype = torch.float32
+) -> DeviceStatistics:
+    """Put the statistics of images in [0, 1] on the device; `dtype` is that of the batches."""
+    levels = {"mean": statistics.mean * 255, "scale": statistics.scale / 255}
+    if statistics.directions is not None:
+        levels["directions"] = statistics.directions * 255
+    return DeviceStatistics(
+        **{name: torch.from_numpy(array).to(device, dtype) for name, array in levels.items()}
+    )
+
+
+def normalize(
+    images: Tensor, statistics: DeviceStatistics | Tensor, scale: Tensor | None = None
+) -> Tensor:
+    """Turn numbers of 0..255 [N, H, W, C] into the network's input, float [N, C, H, W].
+
+    It is in channels-last memory.
+    """
+    if not isinstance(statistics, DeviceStatistics):
+        assert scale is not None
+        statistics = DeviceStatistics(statistics * 255, scale / 255)
+    pixels = (images.to(statistics.mean.dtype) - statistics.mean) * statistics.scale
+    return pixels.permute(0, 3, 1, 2)
 
 
 def augment(
     images: Tensor, offsets: Tensor, flips: Tensor, pad: int, mean: Tensor, scale: Tensor
 ) -> Tensor:
-    """Normalise, zero-pad each side by `pad`, crop to the old size at `offsets`, then flip.
+    """Normalise, then pad, crop and flip."""
+    return crop_and_flip_images(normalize(images, mean, scale), offsets, flips, pad)
 
-    Takes images of 0..255 [N, H, W, C], offsets [N, 2] in 0..2 * pad (row, column), flips bool [N];
-    returns float [N, C, H, W] in channels-last memory. Done by one gather.
+
+def crop_and_flip_images(images: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
+    """Zero-pad each side by `pad`, crop to the old size at `offsets`, then flip.
+
+    Takes the network's input [N, C, H, W], offsets [N, 2] in 0..2 * pad (row, column), flips bool
+    [N]. Done by one gather.
     """
-    count, height, width, _ = images.shape
+    count, _, height, width = images.shape
     device = images.device
     rows = torch.arange(height, device=device) + offsets[:, :1] - pad
     columns = torch.arange(width, device=device) + offsets[:, 1:] - pad
@@ -30,46 +74,89 @@ def augment(
     inside_rows = (rows >= 0) & (rows < height)
     inside_columns = (columns >= 0) & (columns < width)
     inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
-    pixels = normalize(images, mean, scale)[
+    pixels = images[
         torch.arange(count, device=device)[:, None, None],
         :,
         rows.clamp(0, height - 1)[:, :, None],
         columns.clamp(0, width - 1)[:, None, :],
     ]
-    return pixels.permute(0, 3, 1, 2) * inside
+    return torch.where(inside, pixels.permute(0, 3, 1, 2), 0.0)
 
 
-def warp(images: Tensor, maps: Tensor) -> Tensor:
-    """Sample images [N, H, W, C] bilinearly at other points; beyond an edge its pixels go on.
+def warp(images: Tensor, maps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
+    """Sample images uint8 [N, H, W, C] bilinearly at other points; beyond an edge its pixels go on.
 
-    Maps int32 [N, 2, 3] take (row, column, 1) to the row and column of a point, in units of 2**-16
-    pixels; returns float32 [N, H, W, C].
+    Maps int32 [N, 2, 3], or one for all [1, 2, 3], take (row, column, 1) of an image of `size`
+    (height, width; else the old one) to the row and column of a point, in units of 2**-16 pixels.
+    Returns float32 [N, *size, C], numbers of 0..255 rounded to units of 2**-16.
     """
     count, height, width, _ = images.shape
-    rows = torch.arange(height, dtype=maps.dtype, device=maps.device)[:, None]
-    columns = torch.arange(width, dtype=maps.dtype, device=maps.device)
+    rows, columns = (
+        torch.arange(length, dtype=maps.dtype, device=maps.device)
+        for length in size or (height, width)
+    )
     by_row, by_column, constant = maps[..., None, None].unbind(2)
-    points = by_row * rows + by_column * columns + constant
+    points = by_row * rows[:, None] + by_column * columns + constant
     top, bottom, down = _neighbours(points[:, 0], height)
     left, right, across = _neighbours(points[:, 1], width)
     image = torch.arange(count, device=maps.device)[:, None, None]
 
     def blend(row: Tensor) -> Tensor:
         first, second = images[image, row, left].float(), images[image, row, right].float()
-        return first + across * (second - first)
+        return first * UNIT + across * (second - first)
 
     above = blend(top)
-    return above + down * (blend(bottom) - above)
+    return (above + ((blend(bottom) - above) * (down / UNIT)).round()) / UNIT
 
 
-def shift_colors(images: Tensor, shares: Tensor, directions: Tensor) -> Tensor:
-    """Add to images of 0..255 [N, H, W, C] the directions [C, C] (rows) in the shares [N, C]."""
-    shifts = (shares[:, :, None] * directions).sum(dim=1)
-    return images + 255 * shifts[:, None, None]
+def shift_colors(images: Tensor, shares: Tensor, statistics: DeviceStatistics | Tensor) -> Tensor:
+    """Add to images of 0..255 [N, H, W, C] the principal colours in the shares [N, C].
+
+    Each colour's part is rounded to units of 2**-16.
+    """
+    if isinstance(statistics, DeviceStatistics):
+        assert statistics.directions is not None
+        directions = statistics.directions
+    else:
+        directions = statistics * 255
+    products = (shares.to(directions.dtype)[:, :, None] * directions * UNIT).round()
+    first, *others = products.unbind(1)
+    shifts = sum(others, start=first) / UNIT
+    return images.to(directions.dtype) + shifts[:, None, None]
+
+
+def partners(array: Tensor) -> Tensor:
+    """Return for each sample of a batch the one it is mixed with: its neighbour, [N, ...]."""
+    return array.reshape(-1, 2, *array.shape[1:]).flip(1).flatten(0, 1)
+
+
+def mixup(images: Tensor, shares: Tensor) -> Tensor:
+    """Blend the network's input [N, C, H, W] with its partners', keeping the shares [N] of its own.
+
+    Shares are whole numbers of 2**-10; each part is rounded to units of 2**-20.
+    """
+    kept = shares.to(images.dtype)[:, None, None, None] * MIXED
+    blended = (kept * images).round() + ((MIXED - kept) * partners(images)).round()
+    return blended / MIXED
+
+
+def cutmix(images: Tensor, boxes: Tensor) -> Tensor:
+    """Replace boxes of the network's input [N, C, H, W] by the same parts of its partners.
+
+    Boxes int32 [N, 4] are top, left, bottom, right, the last two not within.
+    """
+    _, _, height, width = images.shape
+    top, left, bottom, right = boxes[..., None].unbind(1)
+    rows = torch.arange(height, device=images.device)
+    columns = torch.arange(width, device=images.device)
+    inside_rows = (rows >= top) & (rows < bottom)
+    inside_columns = (columns >= left) & (columns < right)
+    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
+    return torch.where(inside, partners(images), images)
 
 
 def _neighbours(points: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the pixels before and after points [N, H, W], and the latter's share, with C last."""
+    """Return the pixels before and after points [N, H, W], and the latter's units, with C last."""
     points = points.clamp(0, (size - 1) * UNIT)
     before = points // UNIT
-    return before, (before + 1).clamp(max=size - 1), (points % UNIT / UNIT)[..., None]
+    return before, (before + 1).clamp(max=size - 1), (points % UNIT).float()[..., None]

@@ -8,15 +8,19 @@ guarantees across versions.
 
 from __future__ import annotations
 
+from decimal import Context, Decimal, localcontext
 from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-ORDER, AUGMENTATION, LABELS, FRAMEWORK, COLORS, VALIDATION = range(1, 7)
+ORDER, AUGMENTATION, LABELS, FRAMEWORK, COLORS, VALIDATION, MIXING, CROPS = range(1, 9)
 
 FRACTION_BITS = 16
 """Maps have this many binary places: whole numbers, which every framework takes the same way."""
+
+SHARE_BITS = 10
+"""Shares of mixed images have this many binary places."""
 
 ATTEMPTS = 10
 """Crops drawn for an image, of which the first that fits is taken."""
@@ -119,6 +123,91 @@ def color_shares(
     return np.asarray(deviation * normal, dtype=np.float32)
 
 
+def mixup_shares(
+    seed: int, step: int, batch_size: int, concentration: float
+) -> NDArray[np.float32]:
+    """Draw how much of itself each image keeps in mixup, float32 [batch] (Zhang et al., 2018).
+
+    The shares follow Beta(concentration, concentration), rounded to whole numbers of 2**-10.
+    """
+    bits = random_bits(seed, MIXING, step, batch_size)
+    shares = np.searchsorted(beta_quantiles(concentration), bits, side="right")
+    return np.asarray(shares / 2.0**SHARE_BITS, dtype=np.float32)
+
+
+def cutmix_boxes(
+    seed: int, step: int, batch_size: int, height: int, width: int, concentration: float
+) -> NDArray[np.int32]:
+    """Draw the part of each image that CutMix replaces (Yun et al., 2019), int32 [batch, 4].
+
+    A box (top, left, bottom, right; the last two not within) has the image's ratio, a share of its
+    area that follows Beta(concentration, concentration), and its centre anywhere; what lies outside
+    is cut off.
+    """
+    bits = random_bits(seed, MIXING, step, 3 * batch_size).reshape(3, batch_size)
+    shares = np.searchsorted(beta_quantiles(concentration), bits[0], side="right")
+    size = np.array([height, width])
+    extents = (np.sqrt(shares / 2.0**SHARE_BITS)[:, None] * size).astype(np.int64)
+    centres = (bits[1:] % size[:, None].astype(np.uint64)).astype(np.int64).T
+    first = centres - extents // 2
+    boxes = np.concatenate([first.clip(0, size), (first + extents).clip(0, size)], axis=1)
+    return boxes.astype(np.int32)
+
+
+def cutmix_shares(boxes: NDArray[np.int32], height: int, width: int) -> NDArray[np.float32]:
+    """Return how much of itself each image keeps, float32 [batch]."""
+    replaced = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+    return np.asarray(1 - replaced / (height * width), dtype=np.float32)
+
+
+@lru_cache(maxsize=4)
+def beta_quantiles(concentration: float) -> NDArray[np.uint64]:
+    """Return where Beta(a, a), a = `concentration`, changes from one share to the next, as uint64.
+
+    A uniform 64-bit integer belongs to share k / 2**10 where it is below k + 1 of the 2**10
+    thresholds, and not below k. They are computed in decimals of 40 digits, whose results, unlike a
+    processor's powers and logarithms, are defined to the last: every machine has the same.
+    """
+    if not 0 < concentration <= 16:
+        raise ValueError(f"concentration {concentration}, expected above 0, at most 16")
+    count = 2**SHARE_BITS
+    with localcontext(Context(prec=40)):
+        a = Decimal(concentration)
+        masses = [_beta_mass(Decimal(2 * k + 1) / (2 * count), a) for k in range(count // 2)]
+        half = 2 * _beta_mass(Decimal("0.5"), a)
+        below = [int(mass / half * 2**64) for mass in masses]
+    above = [min(2**64 - threshold, 2**64 - 1) for threshold in reversed(below)]
+    return np.array([*below, *above], dtype=np.uint64)
+
+
+def ten_crop_maps(
+    image_height: int, image_width: int, crop_height: int, crop_width: int, height: int, width: int
+) -> NDArray[np.int32]:
+    """Return the maps of ten-crop testing, int32 [10, 2, 3], in the units of `affine_maps`.
+
+    They take points of an image of `height` and `width` to those of the four corners and the
+    centre of an image, then of the same mirrored.
+    """
+    if crop_height > image_height or crop_width > image_width:
+        raise ValueError(
+            f"crops of {crop_height} x {crop_width} of an image of {image_height} x {image_width}"
+        )
+    bottom, right = image_height - crop_height, image_width - crop_width
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom / 2, right / 2)]
+    down, across = crop_height / height, crop_width / width
+    maps = [
+        [
+            [down, 0, corner[0] + (down - 1) / 2],
+            [0, across, corner[1] + (across - 1) / 2],
+        ]
+        for corner in corners
+    ]
+    mirrored = [
+        [rows, [0, -across, column + across * (width - 1)]] for rows, (_, _, column) in maps
+    ]
+    return np.asarray(np.rint(np.array(maps + mirrored) * 2**FRACTION_BITS), dtype=np.int32)
+
+
 def noisy_labels(
     seed: int, labels: NDArray[np.int64], classes: int, clean_ratio: float
 ) -> NDArray[np.int64]:
@@ -132,6 +221,16 @@ def noisy_labels(
 def step_seed(seed: int, step: int) -> int:
     """Return a 31-bit seed for a framework's own generator (dropout) at a step."""
     return int(random_bits(seed, FRAMEWORK, step, 1)[0] >> np.uint64(33))
+
+
+def _beta_mass(x: Decimal, a: Decimal) -> Decimal:
+    """Return the integral of (t (1 - t)) ** (a - 1) over t from 0 to x, x at most 1/2, a series."""
+    term, total, n = Decimal(1), 1 / a, 0
+    while abs(term) > Decimal("1e-24") * total:
+        n += 1
+        term *= x * (n - a) / n
+        total += term / (a + n)
+    return (a * x.ln()).exp() * total
 
 
 def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
