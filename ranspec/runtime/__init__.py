@@ -1,4 +1,5 @@
-"""Framework-neutral modules that generated code is given verbatim copies of.
+"""Framework-neutral modules that generated code is given copies of.
 
-In a built folder they lie flat beside `model.py` and `train.py`; none imports another.
+In a built folder they lie flat beside `model.py` and `train.py`, and import one another without
+this package's name. No two import each other.
 """
