@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from ranspec.cli.build import build
 from ranspec.cli.check import check
+from ranspec.cli.compare import compare
 from ranspec.cli.count import count
 from ranspec.cli.explain import explain as explain_figures
 from ranspec.cli.list import list_names
@@ -202,6 +203,13 @@ app.command(
         "ranspec train attention_digits --backend torch -- --seed 1",
     )
 )(train)
+app.command(
+    epilog=examples(
+        "ranspec compare runs/torch runs/jax",
+        "ranspec compare runs/* -o curves.svg",
+        "ranspec compare runs/torch runs/tensorflow runs/jax --tolerance 1e-9 --format json",
+    )
+)(compare)
 app.command(
     epilog=examples(
         "ranspec weights attention56_cifar --seed 0",

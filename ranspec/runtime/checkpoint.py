@@ -111,28 +111,43 @@ def sync(path: Path) -> None:
 
 def load(path: Path) -> tuple[dict[str, Array], Manifest]:
     """Read a checkpoint; raise CheckpointError if it is absent, damaged or of another format."""
+    with _opened(path) as file:
+        manifest, expected = _manifest(path, file)
+        tensors: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if digest(tensors) != expected:
+        raise CheckpointError(f"{path}: damaged (its tensors do not have the recorded hash)")
+    return tensors, manifest
+
+
+def load_manifest(path: Path) -> Manifest:
+    """Read what a checkpoint holds without its tensors; raise CheckpointError as `load` does."""
+    with _opened(path) as file:
+        return _manifest(path, file)[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
     import safetensors
 
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file")
     try:
         with safetensors.safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
-            tensors: dict[str, Array] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            yield file
     except (safetensors.SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable safetensors file ({error})") from None
+
+
+def _manifest(path: Path, file: Any) -> tuple[Manifest, str]:
+    """Return the manifest of an open checkpoint, and the hash that its tensors are to have."""
     try:
-        header = json.loads(metadata[METADATA_KEY])
+        header = json.loads((file.metadata() or {})[METADATA_KEY])
         version, expected = header.pop("format"), header.pop("sha256")
         if version == FORMAT:
-            manifest = Manifest(**header)
+            return Manifest(**header), expected
     except (KeyError, ValueError, TypeError, AttributeError):
         raise CheckpointError(f"{path}: not a ranspec checkpoint (no manifest)") from None
-    if version != FORMAT:
-        raise CheckpointError(f"{path}: format {version}, this code reads format {FORMAT}")
-    if digest(tensors) != expected:
-        raise CheckpointError(f"{path}: damaged (its tensors do not have the recorded hash)")
-    return tensors, manifest
+    raise CheckpointError(f"{path}: format {version}, this code reads format {FORMAT}")
 
 
 def select(tensors: Mapping[str, Array], like: Mapping[str, Array]) -> dict[str, Array]:

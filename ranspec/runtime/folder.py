@@ -20,7 +20,9 @@ import shutil
 import socket
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from errno import EACCES, EAGAIN, EDEADLK
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from ranspec.runtime.checkpoint import (
     CheckpointError,
     Manifest,
     load,
+    load_manifest,
     replaced,
     sync,
     write,
@@ -39,6 +42,9 @@ NEWEST, BEST, LOCK, REPLACED = "checkpoint.safetensors", "best.safetensors", ".l
 _OLDER = re.compile(r"checkpoint-(\d+)\.safetensors")
 _LEFT_OVER = re.compile(r"\.[\w.-]+\.(json|jsonl|html|safetensors)\.\d+")
 _EVENTS = re.compile(r"events\.out\.tfevents\..*")
+
+_HELD = (EACCES, EAGAIN, EDEADLK)
+"""What a lock that another process has is refused with; other errors mean that there are none."""
 
 Restored = tuple[dict[str, Array], Manifest]
 
@@ -60,11 +66,12 @@ class Lock:
             _lock(self._descriptor)
         except OSError as error:
             holder = _read_json(path)
-            os.close(self._descriptor)
-            raise FolderError(
-                f"{path.parent}: another process runs there ({_holder(holder)}): wait for its end, "
-                "or choose another --output"
-            ) from error
+            if error.errno in _HELD or _may_run(holder):
+                os.close(self._descriptor)
+                raise FolderError(
+                    f"{path.parent}: in use by {_name(holder)}: wait for its end, or choose "
+                    "another --output"
+                ) from error
         os.ftruncate(self._descriptor, 0)
         os.write(self._descriptor, json.dumps(whereabouts()).encode())
 
@@ -160,14 +167,6 @@ class RunFolder:
             )
         return None, []
 
-    def best(self, step: int) -> Restored | None:
-        """Return the best checkpoint, None where there is none whole of this step."""
-        try:
-            found = load(self.path / BEST)
-        except CheckpointError:
-            return None
-        return found if found[1].step == step else None
-
     def save(self, tensors: Mapping[str, Array], manifest: Manifest, *, best: bool) -> None:
         """Add a checkpoint; it is the best one too if `best`. Old ones are removed.
 
@@ -182,18 +181,22 @@ class RunFolder:
                 newest.replace(self._older(self._newest))
         self._newest = manifest.step
         if best:
-            self.mark_best()
+            self.mark_best(newest)
         for path in self.checkpoints()[max(1, self.keep) :]:
             path.unlink()
         shutil.rmtree(self.path / REPLACED, ignore_errors=True)
 
-    def mark_best(self) -> None:
-        """Make the newest checkpoint the best one."""
-        self.adopt(self.path / NEWEST, BEST)
+    def find(self, step: int, folder: Path) -> Path | None:
+        """Return a checkpoint of a step, here or in another folder; None if there is none."""
+        for path in (self.path / BEST, *self.checkpoints(), folder / BEST):
+            with suppress(CheckpointError):
+                if load_manifest(path).step == step:
+                    return path
+        return None
 
-    def adopt(self, source: Path, name: str) -> None:
-        """Put a file into the folder under a name, as a link to the same file where possible."""
-        with replaced(self.path / name) as temporary:
+    def mark_best(self, source: Path) -> None:
+        """Make a checkpoint the best one, as a link to the same file where possible."""
+        with replaced(self.path / BEST) as temporary:
             try:
                 os.link(source, temporary)
             except OSError:
@@ -231,10 +234,25 @@ def whereabouts() -> dict[str, Any]:
     return {"host": socket.gethostname(), "pid": os.getpid(), "since": now()}
 
 
-def _holder(found: Mapping[str, Any] | None) -> str:
-    if found is None:
-        return "it does not say which"
-    return f"process {found.get('pid')} on {found.get('host')}, since {found.get('since')}"
+def _name(holder: Mapping[str, Any] | None) -> str:
+    if holder is None:
+        return "another process"
+    return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+
+
+def _may_run(holder: Mapping[str, Any] | None) -> bool:
+    """Tell whether a process may still run, where the file system has no locks to tell by."""
+    if holder is None or holder.get("pid") == os.getpid():
+        return False
+    if holder.get("host") != socket.gethostname():
+        return True
+    try:
+        os.kill(int(holder["pid"]), 0)
+    except (ProcessLookupError, KeyError, ValueError):
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _of_locks(name: str) -> bool:

@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 class MetricsLog:
     """Append records to a JSON-lines file, each with the number of steps taken as `step`.
 
-    A run that starts at a later step keeps the records up to it and drops those after it.
+    A run that starts at a later step keeps the records up to it, of `origin` if that is another
+    file, and drops those after it. What is written goes to `events` too, a `SummaryWriter`.
     """
 
-    def __init__(self, path: Path, start: int = 0):
+    def __init__(
+        self, path: Path, start: int = 0, *, origin: Path | None = None, events: Any = None
+    ):
         self.path = path
-        kept = [line for line in _lines(path) if _step(line) <= start] if start else []
+        self.events = events
+        kept = [line for line in _lines(origin or path) if _step(line) <= start] if start else []
         with replaced(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
@@ -35,10 +39,21 @@ class MetricsLog:
         }
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, **numbers}) + "\n")
+        if self.events:
+            for name, value in numbers.items():
+                if value is not None:
+                    self.events.add_scalar(name, value, step)
 
     def sync(self) -> None:
         """Wait until all records are on the disk."""
         sync(self.path)
+        if self.events:
+            self.events.flush()
+
+    def close(self) -> None:
+        """Write no more."""
+        if self.events:
+            self.events.close()
 
     def records(self) -> list[dict[str, Any]]:
         """Return what has been written, in order."""

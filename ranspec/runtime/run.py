@@ -33,6 +33,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from errno import EDQUOT, ENOSPC
+from importlib import import_module
+from importlib.util import find_spec
 from math import isfinite
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -46,6 +48,7 @@ from ranspec.runtime.folder import (
     BEST,
     DIVERGED,
     METRICS,
+    REPORT,
     FolderError,
     Lock,
     Restored,
@@ -55,6 +58,7 @@ from ranspec.runtime.folder import (
 )
 from ranspec.runtime.metrics import MetricsLog, accuracies, prefixed
 from ranspec.runtime.progress import Progress, advance, recorded
+from ranspec.runtime.report import Predictions, report
 from ranspec.runtime.settings import Positive, Rate
 
 DIVERGENCE, UNWRITTEN, INTERRUPTED, ENDED_AT_ONCE = 1, 74, 75, 130
@@ -62,6 +66,7 @@ AGREE_EVERY = 10
 """Steps between the questions to other processes whether to end: each is a synchronisation."""
 UNTIMED = 3
 """Blocks of steps that are left out of speeds: they compile, or record graphs."""
+EVENTS = "tensorboardX"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
 
@@ -89,6 +94,7 @@ class RunOptions:
     ] = None
     checkpoint_minutes: Annotated[Rate, "and after so many minutes"] = 10.0
     keep: Annotated[Positive, "newest checkpoints to keep, beside the best"] = 2
+    tensorboard: Annotated[bool, "write events for TensorBoard, with tensorboardX"] = False
 
 
 @dataclass(frozen=True)
@@ -149,7 +155,8 @@ class Run:
     `restored` is what to go on from, if anything: tensors and manifest. `fetch` turns what
     `add` was given into floats, one a step. Of several processes one `writes`; `agree` tells each
     whether any of them says yes, and is asked every `AGREE_EVERY` steps, by all at the same ones.
-    `state_bytes` is about the size of a checkpoint, for which there has to be room.
+    `state_bytes` is about the size of a checkpoint, for which there has to be room; `card` says of
+    the network what its report is to show.
 
     Raises RunError, FolderError or CheckpointError, before anything is changed. Exits with 0 where
     the run has finished before.
@@ -169,6 +176,7 @@ class Run:
         agree: Callable[[bool], bool] | None = None,
         fetch: Callable[[Sequence[Any]], Sequence[float]] | None = None,
         state_bytes: int = 0,
+        card: Mapping[str, Any] | None = None,
     ):
         self.settings = settings
         self.plan = plan
@@ -177,12 +185,14 @@ class Run:
         self._fetch = fetch or _floats
         self._identity = {"network": network, "digest": digest, "data": data.digest}
         self._place = {"framework": framework, "device": device}
+        self._card = dict(card or {})
         self._epoch = max(1, len(data.training) // plan.batch_size)
         self._log_every = settings.log_every or min(100, _twentieth(plan.iterations))
         self._evaluate_every = settings.evaluate_every or _twentieth(plan.iterations)
         self.folder = RunFolder(run_folder(settings, network), settings.keep)
         self._lock: Lock | None = None
         self._warnings: list[str] = []
+        self._source = self.folder.path
 
         self.restored = self._prepare(state_bytes)
         manifest = self.restored[1] if self.restored else None
@@ -191,6 +201,10 @@ class Run:
         window = (manifest and manifest.window) or {}
         self._count, self._total = int(window.get("count", 0)), float(window.get("total", 0.0))
         self._leave_if_finished()
+        if self.progress.best_step and self._find_best() is None:
+            if plan.restore_best:
+                raise RunError(self._no_best())
+            self._warnings.append(self._no_best())
 
         self._done = self.first_step
         self._block = range(self._done, self._done)
@@ -222,12 +236,10 @@ class Run:
         """The tensors of the best evaluation, where the recipe goes back to them."""
         if not self.plan.restore_best or not self.progress.best_step:
             return None
-        found = self.folder.best(self.progress.best_step)
+        found = self._find_best()
         if found is None:
-            raise RunError(
-                f"{self.folder.path / BEST} is not of step {self.progress.best_step}, the best one"
-            )
-        return found[0]
+            raise RunError(self._no_best())
+        return load(found)[0]
 
     def learning_rate(self, step: int) -> float:
         """Return the rate of a 0-based step, after what evaluations have shown."""
@@ -241,10 +253,7 @@ class Run:
         self._console = Console(self.plan.iterations, self._done, shown=self.writes)
         if self.writes:
             with self._writing():
-                if self.settings.overwrite:
-                    self.folder.set_aside()
-                self._say_in_config("running")
-                self._log = MetricsLog(self.folder.path / METRICS, self._done)
+                self._open()
         for warning in self._warnings:
             self._console.message(f"warning: {warning}")
         if self._done:
@@ -252,6 +261,34 @@ class Run:
         self._saved_time = time.monotonic()
         self._handlers = _handle(self._on_signal)
         return self
+
+    def _open(self) -> None:
+        """Write what stands in the folder before the first step."""
+        if self.settings.overwrite:
+            self.folder.set_aside()
+        self._say_in_config("running")
+        (self.folder.path / DIVERGED).unlink(missing_ok=True)
+        best = self._find_best()
+        if best:
+            self.folder.mark_best(best)
+        events = None
+        if self.settings.tensorboard:
+            writer = import_module(EVENTS).SummaryWriter
+            events = writer(str(self.folder.path), purge_step=self._done + 1)
+        origin = self._source / METRICS
+        self._log = MetricsLog(
+            self.folder.path / METRICS,
+            self._done,
+            origin=origin if origin.is_file() else None,
+            events=events,
+        )
+
+    def _find_best(self) -> Path | None:
+        step = self.progress.best_step
+        return self.folder.find(step, self._source) if step else None
+
+    def _no_best(self) -> str:
+        return f"{self.folder.path / BEST}: not of step {self.progress.best_step}, the best one"
 
     def __exit__(
         self,
@@ -266,6 +303,7 @@ class Run:
         try:
             if self.writes:
                 with suppress(OSError):
+                    self._log.close()
                     self._say_in_config(self._outcome(error))
         finally:
             if self._lock:
@@ -283,19 +321,27 @@ class Run:
             return "failed"
         return "finished" if self._is_finished else "interrupted"
 
-    def finished(self, results: Mapping[str, float]) -> None:
-        """Take the results of the test set after the last step, and say where all lies."""
+    def finished(
+        self, results: Mapping[str, float], predictions: Predictions | None = None
+    ) -> None:
+        """Take the results of the test set after the last step, and say where all lies.
+
+        `predictions` of the test set are for report.html.
+        """
+        self._results = dict(results)
+        self._is_finished = True
         if self.writes:
             with self._writing():
                 last = [record for record in self._log.records() if record["step"] == self._done]
                 if not any("test_accuracy" in record for record in last):
                     self._log.write(step=self._done, **prefixed("test", results))
-        self._results = dict(results)
-        self._is_finished = True
+                self._log.sync()
+                page = report(self._say_in_config("finished"), self._log.records(), predictions)
+                self.folder.write_text(REPORT, page)
         self._console.tell()
         self._console.close()
         self._console.result(f"test accuracy: {accuracies(results)}")
-        self._console.result(f"results:       {self.folder.path.resolve()}")
+        self._console.result(f"results:       {self.folder.path.resolve()} ({REPORT})")
 
     # --- The loop ---
 
@@ -423,6 +469,8 @@ class Run:
         settings, path = self.settings, self.folder.path
         if settings.overwrite and settings.resume != "auto":
             raise RunError("--overwrite begins anew, --resume goes on: give one of them")
+        if settings.tensorboard and find_spec(EVENTS) is None:
+            raise RunError(f"--tensorboard needs {EVENTS}: pip install {EVENTS}")
         if self.writes:
             self._lock = self.folder.prepare()
             try:
@@ -432,24 +480,25 @@ class Run:
         self._config = {} if settings.overwrite else self.folder.config()
         if settings.overwrite:
             return None
-        if settings.resume == "auto":
-            restored, self._warnings = self.folder.restore()
-        else:
-            restored = load(Path(settings.resume))
-        if restored is None:
-            return None
-        manifest = restored[1]
-        where = str(path) if settings.resume == "auto" else settings.resume
-        if manifest.settings is None:
+        restored, self._warnings = self.folder.restore()
+        if restored:
+            self._require_same_run(path, restored[1])
+        if settings.resume != "auto":
+            restored, self._warnings = load(Path(settings.resume)), []
+            self._require_same_run(settings.resume, restored[1])
+            self._source = Path(settings.resume).parent
+        return restored
+
+    def _require_same_run(self, where: str | Path, there: Manifest) -> None:
+        if there.settings is None:
             raise RunError(f"{where}: holds weights and no run: give it as --weights")
-        found = self._differences(manifest)
+        found = self._differences(there)
         if found:
             raise RunError(
-                f"{where}: holds another run, of {manifest.step} steps:\n"
+                f"{where}: holds another run, of {there.step} steps:\n"
                 + "".join(f"  {line}\n" for line in found)
                 + "choose another --output, or --overwrite to begin anew in its place"
             )
-        return restored
 
     def _differences(self, there: Manifest) -> list[str]:
         """Say in what another run differs from this one."""
@@ -616,7 +665,7 @@ class Run:
             )
             raise SystemExit(UNWRITTEN) from error
 
-    def _say_in_config(self, state: str) -> None:
+    def _say_in_config(self, state: str) -> dict[str, Any]:
         sessions = list(self._config.get("sessions", ()))
         session = {
             **whereabouts(),
@@ -633,12 +682,14 @@ class Run:
             "step": self._done,
             **self._place,
             "settings": _as_json(dataclasses.asdict(self.settings)),
+            "card": self._card,
             "command": sys.argv,
             "sessions": [*sessions, session],
         }
         if self._is_finished:
             config["results"] = self._results
         self.folder.write_config(config)
+        return config
 
 
 class Stopwatch:
