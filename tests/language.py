@@ -162,6 +162,8 @@ def written(value: Schema) -> str:
             return " ".join([word, *limits(value)])
         case "boolean":
             return "true or false"
+        case "string" if "examples" in value:
+            return f"`{value['examples'][0]}`"
         case "string":
             return "a name" if "pattern" in value else "text"
         case "array" if isinstance(items := value.get("items"), list):

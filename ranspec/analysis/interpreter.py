@@ -1,16 +1,24 @@
 """The reference: a graph evaluated, differentiated and trained on NumPy arrays.
 
 State is a mapping of canonical names to arrays: parameters and statistics as `Graph.tensors` names
-them, optimiser state as checkpoints do. No function changes the arrays it is given.
+them, optimiser state and averages of weights as checkpoints do. No function changes the arrays it
+is given.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from ranspec.analysis.reference import adam_step, cross_entropy, rmsprop_step, sgd_step
+from ranspec.analysis.reference import (
+    adam_step,
+    clipped,
+    cross_entropy,
+    moving_average,
+    rmsprop_step,
+    sgd_step,
+)
 from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation
 from ranspec.ir.trace import BlockNode, Trace
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
     from ranspec.ir.operation import Array
 
     State = Mapping[str, Array]
-    Labels = NDArray[np.integer]
+    Labels = NDArray[np.integer] | Array
+    """Classes (N,), or targets (N, classes)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,8 +66,10 @@ class Step:
     """A training step: what it saw on its way, and the state it left."""
 
     logits: Array
+    """Of the last micro-batch."""
     loss: float
     gradients: State
+    """As the optimiser is given them: of the mean loss, clipped, without an L2 penalty."""
     state: State
 
 
@@ -146,16 +157,35 @@ def training_step(
     learning_rate: float,
     step: int,
 ) -> Step:
-    """Take the 0-based step `step` of a recipe; absent optimiser state counts as zero."""
-    evaluation = forward(graph, state, images, training=True)
-    loss, gradient = cross_entropy(evaluation.output, labels, recipe.label_smoothing)
-    gradients = backward(graph, state, evaluation, gradient)
-    updated = dict(state) | dict(updated_statistics(graph, state, evaluation))
-    weights = _decayed(graph)
+    """Take the 0-based step `step` of a recipe; absent optimiser state counts as zero.
+
+    Micro-batch j of k is every k-th image from number j on. Each moves the batch-norm statistics,
+    in turn. An absent average of weights is that of the weights before the step.
+    """
+    parts = recipe.micro_batches
+    updated = dict(state)
+    losses: list[float] = []
+    gradients: dict[str, Array] = {}
+    for part in range(parts):
+        evaluation = forward(graph, updated, images[part::parts], training=True)
+        loss, gradient = cross_entropy(
+            evaluation.output, labels[part::parts], recipe.label_smoothing
+        )
+        losses.append(loss)
+        for name, share in backward(graph, updated, evaluation, gradient / parts).items():
+            gradients[name] = gradients[name] + share if name in gradients else share
+        updated |= updated_statistics(graph, updated, evaluation)
+    if recipe.gradient_clipping is not None:
+        gradients = clipped(gradients, recipe.gradient_clipping)
+    weights = _decayed(graph, recipe.optimizer.decayed_weights)
     for name, gradient in gradients.items():
         decay = recipe.optimizer.weight_decay if name in weights else 0.0
         updated |= _optimize(recipe.optimizer, state, name, gradient, learning_rate, decay, step)
-    return Step(evaluation.output, loss, gradients, updated)
+        if recipe.weight_average:
+            average = state.get(f"average.{name}", state[name])
+            kept = recipe.weight_average
+            updated[f"average.{name}"] = moving_average(average, updated[name], kept)
+    return Step(evaluation.output, sum(losses) / parts, gradients, updated)
 
 
 def _instructions(
@@ -175,8 +205,13 @@ def _instructions(
         values[node.output] = inputs[0]
 
 
-def _decayed(graph: Graph) -> set[str]:
-    return {name for name, tensor in graph.tensors.items() if tensor.spec.decays}
+def _decayed(graph: Graph, weights: Literal["all", "head"]) -> set[str]:
+    prefix = "head." if weights == "head" else ""
+    return {
+        name
+        for name, tensor in graph.tensors.items()
+        if tensor.spec.decays and name.startswith(prefix)
+    }
 
 
 def _optimize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,21 +13,49 @@ if TYPE_CHECKING:
 
 
 def cross_entropy(
-    logits: Array, labels: NDArray[np.integer], label_smoothing: float
+    logits: Array, labels: NDArray[np.integer] | Array, label_smoothing: float
 ) -> tuple[float, Array]:
     """Return the batch's mean cross-entropy and its gradient for logits (N, classes).
 
-    Smoothing by e mixes the one-hot target with e of the uniform distribution.
+    Labels are classes (N,), or targets (N, classes) that sum to 1. Smoothing by e mixes the target
+    with e of the uniform distribution.
     """
     import numpy as np
 
     batch, classes = logits.shape
     shifted = logits - logits.max(1, keepdims=True)
     log_probability = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    one_hot = np.eye(classes, dtype=logits.dtype)[labels]
-    target = (1 - label_smoothing) * one_hot + label_smoothing / classes
+    one_hot = np.eye(classes)[labels] if labels.ndim == 1 else labels
+    target = (1 - label_smoothing) * one_hot.astype(logits.dtype) + label_smoothing / classes
     loss = -(target * log_probability).sum() / batch
     return float(loss), (np.exp(log_probability) - target) / batch
+
+
+def mixed_labels(labels: NDArray[np.integer], kept: Array, classes: int) -> Array:
+    """Return targets (N, classes): of each label the share that is kept, the rest its neighbour's.
+
+    Neighbours are the images 0 and 1 of a batch, 2 and 3, and so on.
+    """
+    import numpy as np
+
+    one_hot = np.eye(classes)[labels]
+    partners = one_hot[np.arange(len(labels)) ^ 1]
+    mixed: Array = kept[:, None] * one_hot + (1 - kept[:, None]) * partners
+    return mixed
+
+
+def clipped(gradients: Mapping[str, Array], norm: float) -> dict[str, Array]:
+    """Scale all gradients alike so that their norm, as of one long vector, is at most `norm`."""
+    import numpy as np
+
+    found = np.sqrt(sum(np.square(gradient).sum() for gradient in gradients.values()))
+    scale = norm / max(norm, float(found))
+    return {name: gradient * scale for name, gradient in gradients.items()}
+
+
+def moving_average(average: Array, value: Array, kept: float) -> Array:
+    """Return an average that keeps a share of itself and takes the rest of a new value."""
+    return kept * average + (1 - kept) * value
 
 
 def sgd_step(

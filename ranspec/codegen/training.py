@@ -6,14 +6,16 @@ Decisions are taken here, once for all backends; templates lay them out.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from ranspec.errors import RanspecError
 from ranspec.spec.model import Spec
 from ranspec.spec.training import (
     Augmentation,
     ConstantSchedule,
+    CosineSchedule,
     ExponentialSchedule,
     Optimizer,
     PlateauSchedule,
@@ -21,6 +23,7 @@ from ranspec.spec.training import (
     Schedule,
     Sgd,
     StepSchedule,
+    Test,
     Training,
     Warmup,
 )
@@ -88,6 +91,7 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
     if not model_class.isidentifier():
         raise ValueError(f"{model_class!r} is not an identifier")
     recipe = spec.train
+    _check_written(recipe)
     augmentation = recipe.augmentation
     warped = tuple(name for name, _, _ in _geometry(augmentation))
     cropped = not warped and (augmentation.pad > 0 or augmentation.flip)
@@ -137,6 +141,28 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
         ),
         settings=(*_run(spec), *_recipe(recipe), *_reports(recipe)),
     )
+
+
+PENDING: dict[str, Callable[[Training], bool]] = {
+    "micro_batches": lambda recipe: recipe.micro_batches > 1,
+    "gradient_clipping": lambda recipe: recipe.gradient_clipping is not None,
+    "weight_average": lambda recipe: recipe.weight_average > 0,
+    "optimizer.decayed_weights": lambda recipe: recipe.optimizer.decayed_weights != "all",
+    "augmentation.mixup": lambda recipe: recipe.augmentation.mixup > 0,
+    "augmentation.cutmix": lambda recipe: recipe.augmentation.cutmix > 0,
+    "test": lambda recipe: recipe.test != Test(),
+    "learning_rate.kind": lambda recipe: recipe.learning_rate.kind == "cosine",
+    "learning_rate.warmup": lambda recipe: (
+        _warmup(recipe.learning_rate) != recipe.learning_rate.warmup
+    ),
+}
+"""What the language has and templates do not write yet, by key."""
+
+
+def _check_written(recipe: Training) -> None:
+    for key, asked in PENDING.items():
+        if asked(recipe):
+            raise RanspecError(f"train.{key}: generated code has no such training yet")
 
 
 def _used(**functions: bool) -> tuple[str, ...]:
@@ -212,7 +238,7 @@ def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
 
 def _schedule(schedule: Schedule) -> Iterator[str]:
     yield _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
-    if not isinstance(schedule, ConstantSchedule):
+    if not isinstance(schedule, ConstantSchedule | CosineSchedule):
         yield _setting("learning_rate_factor", "Rate", "factor of each change", schedule.factor)
     if isinstance(schedule, StepSchedule):
         help = "steps at which the rate changes"
@@ -223,6 +249,7 @@ def _schedule(schedule: Schedule) -> Iterator[str]:
     if isinstance(schedule, PlateauSchedule):
         help = "epochs to wait for a better one"
         yield _setting("learning_rate_patience", "Positive", help, schedule.patience)
+    if isinstance(schedule, PlateauSchedule | CosineSchedule):
         help = "lowest learning rate"
         yield _setting("learning_rate_least", "Rate", help, schedule.least)
     if warmup := _warmup(schedule):
@@ -231,7 +258,8 @@ def _schedule(schedule: Schedule) -> Iterator[str]:
 
 
 def _warmup(schedule: Schedule) -> Warmup | None:
-    return schedule.warmup if isinstance(schedule, StepSchedule) else None
+    plain = isinstance(schedule, StepSchedule) and schedule.warmup
+    return schedule.warmup if plain and plain.kind == "constant" else None
 
 
 def _optimizer(optimizer: Optimizer) -> tuple[str, ...]:

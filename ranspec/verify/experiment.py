@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.analysis.interpreter import forward, initial_state, linearize, training_step
+from ranspec.analysis.reference import mixed_labels
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, Tensor
 from ranspec.ir.operations import Add, MaxPool, Relu, Sigmoid
@@ -19,16 +20,20 @@ from ranspec.runtime.initialization import draw_kernels
 from ranspec.spec import LoadedSpec, Spec
 from ranspec.spec.training import (
     ConstantSchedule,
+    CosineSchedule,
     ExponentialSchedule,
     PlateauSchedule,
     RmsProp,
     Schedule,
     Sgd,
     StepSchedule,
+    Training,
 )
 from ranspec.verify import probe
 
 Array = NDArray[Any]
+Position = tuple[int, int]
+"""Where in a schedule a step stands: its number, and a plateau's reductions so far."""
 
 BATCHES = 4
 """How many different batches a run uses, in turn."""
@@ -49,7 +54,7 @@ branch of a tenth still shows each of its faults, one digit smaller.
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """Images (K, N, C, H, W) and labels (K, N), used in turn."""
+    """Images (K, N, C, H, W) and labels (K, N), or targets (K, N, classes), used in turn."""
 
     images: Array
     labels: Array
@@ -83,25 +88,28 @@ class Experiment:
         if self.rate_factor == 1.0:
             return settings
         settings["learning_rate"] = self.rate_factor * self.schedule.initial
-        if isinstance(self.schedule, StepSchedule) and self.schedule.warmup:
+        if self.schedule.warmup:
             settings["warmup_rate"] = self.rate_factor * self.schedule.warmup.rate
+        if isinstance(self.schedule, PlateauSchedule | CosineSchedule):
+            settings["learning_rate_least"] = self.rate_factor * self.schedule.least
         return settings
 
     @property
-    def positions(self) -> tuple[int, ...]:
-        """Where in its schedule each step stands: its number, or a plateau's reductions so far.
+    def positions(self) -> tuple[Position, ...]:
+        """Where in its schedule each step stands.
 
         A plateau is taken to be found in the middle of the run.
         """
         steps = range(self.first_step, self.first_step + self.steps)
-        if isinstance(self.schedule, PlateauSchedule):
-            return tuple(int(step >= self.first_step + _half(self.steps)) for step in steps)
-        return tuple(steps)
+        middle = self.first_step + _half(self.steps)
+        plateau = isinstance(self.schedule, PlateauSchedule)
+        return tuple((step, int(plateau and step >= middle)) for step in steps)
 
     @property
     def rates(self) -> tuple[float, ...]:
         """The learning rate of each step."""
-        return tuple(rate_at(self.schedule, place, self.rate_factor) for place in self.positions)
+        recipe = self.loaded.spec.train
+        return tuple(self.rate_factor * rate_at(recipe, place) for place in self.positions)
 
 
 def experiment(
@@ -119,7 +127,7 @@ def experiment(
     """
     loaded = without_dropout(loaded)
     graph = compile_spec(loaded)
-    changes = rate_changes(loaded.spec.train.learning_rate)
+    changes = rate_changes(loaded.spec.train)
     run = Experiment(
         loaded=loaded,
         graph=graph,
@@ -148,57 +156,71 @@ def with_branches(run: Experiment, scale: float) -> Experiment:
     if run.dtype == "float32":
         seeds = range(DRAWS * run.seed, DRAWS * (run.seed + 1))
         state = max(map(draw, seeds), key=partial(kink_margin, run.graph, images=images))
-    state |= random_optimizer(run, state)
+    state |= random_optimizer(run, state) | random_averages(run, state)
     typed = {name: array.astype(run.dtype) for name, array in state.items()}
     return dataclasses.replace(run, state=typed, branch_scale=scale)
 
 
-def rate_changes(schedule: Schedule) -> tuple[int, ...]:
-    """Return the first steps that have another learning rate than the step before.
+def rate_changes(recipe: Training) -> tuple[int, ...]:
+    """Return steps that have another learning rate than the step before, the first among them.
 
-    There are none where the rate is constant or does not follow from the step; an exponential
-    decay has more than those two that are returned.
+    There are none where the rate is constant or does not follow from the step; where it changes
+    again and again these are only some.
     """
+    schedule, warmup = recipe.learning_rate, recipe.learning_rate.warmup
+    steps: set[int] = set()
+    if warmup:
+        steps = {warmup.iterations} | ({1} if warmup.kind == "linear" else set())
     match schedule:
         case StepSchedule():
-            warmup = (schedule.warmup.iterations,) if schedule.warmup else ()
-            steps: tuple[int, ...] = tuple(sorted({*warmup, *schedule.at}))
+            steps |= {*schedule.at}
         case ExponentialSchedule():
-            steps = schedule.every, 2 * schedule.every
-        case _:
-            steps = ()
-    return tuple(s for s in steps if rate_at(schedule, s - 1) != rate_at(schedule, s))
+            steps |= {schedule.every, 2 * schedule.every}
+        case CosineSchedule():
+            begin = warmup.iterations if warmup else 0
+            steps |= {begin + (recipe.iterations - begin) * part // 4 for part in (1, 2, 3)}
+    return tuple(
+        step
+        for step in sorted(steps)
+        if step > 0 and rate_at(recipe, (step - 1, 0)) != rate_at(recipe, (step, 0))
+    )
 
 
-def rate_at(schedule: Schedule, position: int, factor: float = 1.0) -> float:
-    """Return the learning rate of a 0-based step, or after so many reductions of a plateau."""
-    first = factor * schedule.initial
+def rate_at(recipe: Training, position: Position) -> float:
+    """Return the learning rate of a 0-based step, after so many reductions of a plateau."""
+    schedule, warmup = recipe.learning_rate, recipe.learning_rate.warmup
+    step, reductions = position
+    first, begin = schedule.initial, warmup.iterations if warmup else 0
+    if warmup and step < begin:
+        share = step / begin if warmup.kind == "linear" else 0.0
+        return (1 - share) * warmup.rate + share * first
     match schedule:
         case ConstantSchedule():
             return first
         case ExponentialSchedule():
-            return first * float(schedule.factor ** (position // schedule.every))
+            return first * float(schedule.factor ** (step // schedule.every))
         case PlateauSchedule():
-            lowered = first * float(schedule.factor**position)
-            return max(schedule.least, lowered) if position else first
+            lowered = first * float(schedule.factor**reductions)
+            return max(schedule.least, lowered) if reductions else first
         case StepSchedule():
-            if schedule.warmup and position < schedule.warmup.iterations:
-                return factor * schedule.warmup.rate
-            return first * float(schedule.factor ** sum(position >= step for step in schedule.at))
+            return first * float(schedule.factor ** sum(step >= drop for drop in schedule.at))
+        case CosineSchedule():
+            share = min(1.0, (step - begin) / max(1, recipe.iterations - begin))
+            height = float(np.cos(np.pi * share) + 1) / 2
+            return height * first + (1 - height) * schedule.least
 
 
-def landmarks(spec: Spec) -> tuple[int, ...]:
+def landmarks(spec: Spec) -> tuple[Position, ...]:
     """Return positions of a recipe's schedule that together tell it from any other.
 
-    They are the first and the last step, and those before and after each change of the rate; or as
-    many reductions as it takes to reach the lowest rate.
+    They are the first and the last step, and those before and after each change of the rate; on a
+    plateau also as many reductions as it takes to reach the lowest rate.
     """
-    schedule = spec.train.learning_rate
-    if isinstance(schedule, PlateauSchedule):
-        return tuple(range(8))
-    changes = rate_changes(schedule)
-    steps = {0, spec.train.iterations - 1, *changes, *(step - 1 for step in changes)}
-    return tuple(sorted(steps))
+    recipe = spec.train
+    changes = rate_changes(recipe)
+    steps = {0, recipe.iterations - 1, *changes, *(step - 1 for step in changes)}
+    reductions = range(8 if isinstance(recipe.learning_rate, PlateauSchedule) else 1)
+    return tuple((step, count) for step in sorted(steps) for count in reductions)
 
 
 def optimizer_slots(spec: Spec) -> tuple[str, ...]:
@@ -233,6 +255,18 @@ def random_optimizer(run: Experiment, state: Mapping[str, Array]) -> dict[str, A
                 else 0.1 * np.sqrt(size) * generator.standard_normal(shape)
             )
     return drawn
+
+
+def random_averages(run: Experiment, state: Mapping[str, Array]) -> dict[str, Array]:
+    """Draw averages of the weights near them, if the recipe has some."""
+    if not run.loaded.spec.train.weight_average:
+        return {}
+    generator = np.random.Generator(np.random.Philox(key=run.seed + (3 << 32)))
+    return {
+        f"average.{name}": state[name] * generator.uniform(0.9, 1.1, tensor.shape)
+        for name, tensor in run.graph.tensors.items()
+        if tensor.trainable
+    }
 
 
 def without_dropout(loaded: LoadedSpec) -> LoadedSpec:
@@ -314,11 +348,16 @@ def with_calm_masks(graph: Graph, state: Mapping[str, Array], images: Array) -> 
 
 
 def random_batches(graph: Graph, spec: Spec, batch_size: int, seed: int) -> Batches:
-    """Draw images of unit variance and labels."""
+    """Draw images of unit variance, and labels: mixed ones where the recipe mixes images."""
     generator = np.random.Generator(np.random.Philox(key=seed + (1 << 32)))
     height, width, channels = graph.input
     images = generator.standard_normal((BATCHES, batch_size, channels, height, width))
-    return Batches(images, generator.integers(0, spec.classes, (BATCHES, batch_size)))
+    labels = generator.integers(0, spec.classes, (BATCHES, batch_size))
+    if spec.train.augmentation.mixes:
+        shares = generator.uniform(size=labels.shape)
+        pairs = zip(labels, shares, strict=True)
+        labels = np.stack([mixed_labels(*pair, spec.classes) for pair in pairs])
+    return Batches(images, labels)
 
 
 def kink_margin(graph: Graph, state: Mapping[str, Array], images: Array) -> float:
@@ -350,7 +389,7 @@ def measure_reference(run: Experiment, *, layers: bool = False) -> dict[str, Arr
         training = forward(run.graph, state, images[0], training=True)
         measured |= {probe.EVALUATION + path: array for path, array in evaluation.layers.items()}
         measured |= {probe.TRAINING + path: array for path, array in training.layers.items()}
-    rates = [rate_at(run.schedule, position) for position in landmarks(spec)]
+    rates = [rate_at(spec.train, position) for position in landmarks(spec)]
     measured[probe.RATES] = np.array(rates, np.float64)
     initial = initial_state(run.graph, spec.train)
     measured |= {probe.INITIAL + name: array for name, array in initial.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import json
 import shutil
 import sys
@@ -43,7 +44,8 @@ class Job:
     """One measurement: paths, and how to run the generated code.
 
     `checkpoint` is where training starts, `saved` the checkpoint after `steps` steps; `batches`
-    holds images (K, N, C, H, W) and labels (K, N), used in turn; `result` is for measurements.
+    holds images (K, N, C, H, W) and labels (K, N), or targets (K, N, classes), used in turn;
+    `result` is for measurements.
     """
 
     folder: str
@@ -54,12 +56,12 @@ class Job:
     saved: str
     dtype: str
     settings: Mapping[str, Any]
-    positions: Sequence[int]
-    """Where each step stands in the recipe's schedule."""
-    landmarks: Sequence[int]
+    positions: Sequence[tuple[int, int]]
+    """Where each step stands in the recipe's schedule: its number, and a plateau's reductions."""
+    landmarks: Sequence[tuple[int, int]]
     """Where else the recipe's own learning rate is to be told."""
     plateau: bool
-    """Whether these positions are reductions on a plateau; else they are steps."""
+    """Whether the rate follows from reductions on a plateau."""
     layers: bool
     """Whether to record every value that the network computes on its way."""
     compilation: Compilation
@@ -255,13 +257,20 @@ def _start(job: Job, code: Code) -> tuple[Start, Any]:
 
 def _batches(job: Job) -> tuple[Array, Array]:
     with np.load(job.batches) as batches:
-        return batches["images"].astype(job.dtype), batches["labels"]
+        labels = batches["labels"]
+        labels = labels.astype(job.dtype) if labels.dtype.kind == "f" else labels
+        return batches["images"].astype(job.dtype), labels
 
 
-def _rate(job: Job, code: Code, position: int, settings: Any) -> float:
+def _rate(job: Job, code: Code, position: Sequence[int], settings: Any) -> float:
     """Ask the program itself for a learning rate."""
-    place = code.train.Progress(reductions=position) if job.plateau else position
-    return float(code.train.learning_rate(place, settings))
+    step, reductions = position
+    rate = code.train.learning_rate
+    if len(inspect.signature(rate).parameters) == 3:
+        return float(rate(step, reductions, settings))
+    return float(
+        rate(code.train.Progress(reductions=reductions) if job.plateau else step, settings)
+    )
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -171,6 +172,24 @@ def test_float32_keeps_clear_of_kinks() -> None:
         ("{kind: exponential, initial: 0.1, factor: 0.5, every: 1}", 0, (0.1, 0.05, 0.025, 0.0125)),
         ("{kind: plateau, initial: 0.1, factor: 0.2}", 0, (0.1, 0.1, 0.02, 0.02)),
         ("{kind: constant, initial: 0.3}", 0, (0.3,) * 4),
+        (
+            "{kind: constant, initial: 0.3, warmup: {iterations: 2, rate: 0.1}}",
+            0,
+            (0.1, 0.1, 0.3, 0.3),
+        ),
+        ("{at: [], warmup: {kind: linear, iterations: 2, rate: 0.02}}", 0, (0.02, 0.06, 0.1, 0.1)),
+        (
+            "{kind: plateau, initial: 0.1, factor: 0.2, warmup: {iterations: 3, rate: 0.05}}",
+            1,
+            (0.05, 0.05, 0.02, 0.02),
+        ),
+        (
+            "{kind: cosine, initial: 0.1}",
+            39_998,
+            tuple(
+                0.05 * (1 + math.cos(math.pi * step / 160_000)) for step in range(39_998, 40_002)
+            ),
+        ),
     ],
 )
 def test_steps_are_those_around_the_first_change_of_the_rate(

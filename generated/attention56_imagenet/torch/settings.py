@@ -1,21 +1,31 @@
-"""A command line over a frozen dataclass of settings.
+"""A command line over a frozen dataclass of settings, which may be composed by inheritance.
 
     @dataclass(frozen=True)
-    class Settings:
+    class Recipe:
+        "The recipe."
+
         batch_size: Annotated[Positive, "images per step"] = 64
 
-is `--batch-size N   images per step (default: 64)`.
+    @dataclass(frozen=True)
+    class Settings(RunOptions, Recipe): ...
+
+is `--batch-size N   images per step (default: 64)`, in a part of the help that is called after the
+first line of the class. Each of the classes may check its own in `__post_init__`: it raises
+ValueError with a message that begins with the setting's name.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import math
 import sys
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import (
     Annotated,
@@ -34,17 +44,48 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Range:
-    """The finite numbers from `least` on that are below `limit`."""
+    """The finite numbers from `least` to `most`; those above `above` and those below `below`."""
 
     least: float = -math.inf
-    limit: float = math.inf
+    most: float = math.inf
+    above: float = -math.inf
+    below: float = math.inf
+
+    def __contains__(self, value: float) -> bool:
+        within = self.least <= value <= self.most and self.above < value < self.below
+        return math.isfinite(value) and within
+
+    def __str__(self) -> str:
+        words = (
+            (self.least, f"{self.least:,.12g} or more"),
+            (self.above, f"above {self.above:,.12g}"),
+            (self.most, f"at most {self.most:,.12g}"),
+            (self.below, f"below {self.below:,.12g}"),
+        )
+        return ", ".join(word for limit, word in words if math.isfinite(limit))
+
+
+@dataclass(frozen=True)
+class Rising:
+    """The entries of a tuple rise from one to the next, or may be equal."""
+
+    strictly: bool = True
+
+    def __contains__(self, values: Sequence[float]) -> bool:
+        return all(
+            earlier < later or (earlier == later and not self.strictly)
+            for earlier, later in pairwise(values)
+        )
+
+    def __str__(self) -> str:
+        return "rising" if self.strictly else "the least, then the largest"
 
 
 ANY = Range()
-Count = Annotated[int, Range(0, 2**31)]
-Positive = Annotated[int, Range(1, 2**31)]
+Count = Annotated[int, Range(0, 2**31 - 1)]
+Positive = Annotated[int, Range(1, 2**31 - 1)]
 Rate = Annotated[float, Range(0)]
-Fraction = Annotated[float, Range(0, 1)]
+Fraction = Annotated[float, Range(0, below=1)]
 
 
 def parse_settings(
@@ -53,27 +94,53 @@ def parse_settings(
     """Read settings from the command line; the text in a field's `Annotated` is its help.
 
     A field is a number, str, bool (`--flip`, `--no-flip`), Path, Literal, a tuple of one of these
-    (any number, or as many as the type says), or one of these or None.
+    (any number, or as many as the type says), or one of these or None. What is wrong is told, and
+    ends the program with status 2.
     """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     hints = get_type_hints(kind, include_extras=True)
+    groups: dict[type, argparse._ArgumentGroup] = {}
     for field in dataclasses.fields(kind):  # type: ignore[arg-type]
+        owner = next(part for part in kind.__mro__ if field.name in inspect.get_annotations(part))
+        if owner not in groups:
+            groups[owner] = parser.add_argument_group(_title(owner))
         help = next(text for text in get_args(hints[field.name]) if isinstance(text, str))
-        parser.add_argument(
-            "--" + field.name.replace("_", "-"),
+        groups[owner].add_argument(
+            _option(field.name),
             default=argparse.SUPPRESS,
             help=(help + _default(field.default)).replace("%", "%%"),
             **_options(hints[field.name]),
         )
-    return kind(**vars(parser.parse_args(arguments)))
+    try:
+        settings = kind(**vars(parser.parse_args(arguments)))
+        _check(settings)
+    except ValueError as error:
+        name, _, rest = str(error).partition(" ")
+        parser.error(f"argument {_option(name)}: {rest}" if name in hints else str(error))
+    return settings
 
 
 def fail(message: object) -> NoReturn:
     """Say what is wrong on stderr and exit with status 2."""
     print(f"error: {message}", file=sys.stderr)
     sys.exit(2)
+
+
+def _option(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def _title(part: type) -> str:
+    return (inspect.getdoc(part) or part.__name__).partition("\n")[0].rstrip(".")
+
+
+def _check(settings: object) -> None:
+    """Let each class that settings are composed of check its own: only one is called otherwise."""
+    for part in type(settings).__mro__:
+        if check := vars(part).get("__post_init__"):
+            check(settings)
 
 
 def _default(value: object) -> str:
@@ -90,8 +157,12 @@ def _options(hint: Any, allowed: Range = ANY) -> dict[str, Any]:
     """Return the arguments of `add_argument` for a type."""
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        ranges = (extra for extra in arguments[1:] if isinstance(extra, Range))
-        return _options(arguments[0], next(ranges, allowed))
+        extras = arguments[1:]
+        allowed = next((extra for extra in extras if isinstance(extra, Range)), allowed)
+        options = _options(arguments[0], allowed)
+        if order := next((extra for extra in extras if isinstance(extra, Rising)), None):
+            options["action"] = partial(_StoreTuple, order=order)
+        return options
     if origin in (Union, types.UnionType):
         return _options(next(a for a in arguments if a is not type(None)), allowed)
     if origin is tuple:
@@ -107,6 +178,10 @@ def _options(hint: Any, allowed: Range = ANY) -> dict[str, Any]:
 
 
 class _StoreTuple(argparse.Action):
+    def __init__(self, *arguments: Any, order: Rising | None = None, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.order = order
+
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -114,7 +189,11 @@ class _StoreTuple(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        setattr(namespace, self.dest, tuple(values or ()))
+        stored = tuple(values or ())
+        if self.order is not None and stored not in self.order:
+            found = " ".join(map(str, stored))
+            raise argparse.ArgumentError(self, f"found {found}, expected {self.order}")
+        setattr(namespace, self.dest, stored)
 
 
 def _number(kind: type[int] | type[float], allowed: Range) -> Callable[[str], float]:
@@ -123,11 +202,10 @@ def _number(kind: type[int] | type[float], allowed: Range) -> Callable[[str], fl
             value = kind(text)
         except ValueError:
             value = math.nan
-        if math.isfinite(value) and allowed.least <= value < allowed.limit:
+        if value in allowed:
             return value
         noun = "a whole number" if kind is int else "a number"
-        least = "" if allowed.least == -math.inf else f", {allowed.least} or more"
-        limit = "" if allowed.limit == math.inf else f", below {allowed.limit}"
-        raise argparse.ArgumentTypeError(f"{text!r} is not {noun}{least}{limit}")
+        limits = f", {allowed}" if allowed != ANY else ""
+        raise argparse.ArgumentTypeError(f"{text!r} is not {noun}{limits}")
 
     return parse
