@@ -12,7 +12,7 @@ from ranspec.codegen.classes import ClassText, docstring, write_classes
 from ranspec.codegen.imports import imported_modules
 from ranspec.codegen.render import own_templates, template_environment
 
-MODEL = "model.py.j2"
+MODEL, RECIPE = "model.py.j2", "recipe.py"
 
 
 def write_program(backend: CodeBackend, request: Request) -> dict[str, str]:
@@ -26,6 +26,7 @@ def write_program(backend: CodeBackend, request: Request) -> dict[str, str]:
         rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
             **context, **more
         )
+    rendered[RECIPE] = environment.get_template(f"{RECIPE}.j2").render(**context)
     modules = _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
     return _reached(rendered, modules)
 

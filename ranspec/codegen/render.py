@@ -78,7 +78,9 @@ def render_files(
         "digest": loaded.digest,
         "spec_name": loaded.spec.name,
         "backend": backend,
-        "training": training_context(loaded.spec, model_class=network_class(graph, backend)),
+        "training": training_context(
+            loaded.spec, digest=loaded.digest, model_class=network_class(graph, backend)
+        ),
         "weights": weights,
         "parameters": _trainable(graph),
         "macs": sum(layer.operation.macs(layer.output) for layer in graph.layers),

@@ -1,4 +1,4 @@
-"""What every backend's `train.py` template is given: the recipe as Python literals.
+"""What the templates of `recipe.py` and `train.py` are given: the recipe as Python literals.
 
 Decisions are taken here, once for all backends; templates lay them out.
 """
@@ -6,6 +6,7 @@ Decisions are taken here, once for all backends; templates lay them out.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -29,6 +30,7 @@ from ranspec.spec.training import (
 )
 
 LINE_LENGTH = 100
+SETTING_TYPES = ("Count", "Fraction", "Positive", "Rate")
 INTEGERS = "tuple[Count, ...]"
 PAIR = "tuple[Rate, Rate]"
 FLIP = "flip images at random, left to right"
@@ -54,6 +56,8 @@ class TrainingContext:
     """
 
     name: str
+    network: str
+    digest: str
     model_class: str
     data: str
     height: str
@@ -84,10 +88,14 @@ class TrainingContext:
     augment_functions: tuple[str, ...]
     sampling_functions: tuple[str, ...]
     settings: tuple[str, ...]
+    recipe_augment: tuple[str, ...]
+    recipe_sampling: tuple[str, ...]
+    recipe_types: tuple[str, ...]
+    recipe_settings: tuple[str, ...]
 
 
-def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
-    """Return what a `train.py` template needs to know of a spec."""
+def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingContext:
+    """Return what the templates need to know of a spec."""
     if not model_class.isidentifier():
         raise ValueError(f"{model_class!r} is not an identifier")
     recipe = spec.train
@@ -99,8 +107,11 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
     validated, stopping = recipe.validation > 0, recipe.early_stopping
     noisy = recipe.clean_labels < 1
     dropout = spec.head.dropout > 0
+    settings = _recipe(recipe)
     return TrainingContext(
         name=spec.name,
+        network=_literal(spec.name),
+        digest=_literal(digest),
         model_class=model_class,
         data=_literal(recipe.data),
         height=_literal(spec.input.height),
@@ -140,6 +151,23 @@ def training_context(spec: Spec, *, model_class: str) -> TrainingContext:
             step_seed=dropout,
         ),
         settings=(*_run(spec), *_recipe(recipe), *_reports(recipe)),
+        recipe_augment=_used(
+            crop_and_flip_images=cropped,
+            normalize=True,
+            shift_colors=colored,
+            warp=bool(warped),
+        ),
+        recipe_sampling=_used(
+            affine_maps=bool(warped),
+            batch_indices=True,
+            color_shares=colored,
+            crop_and_flip=cropped,
+            step_seed=dropout,
+        ),
+        recipe_types=tuple(
+            kind for kind in SETTING_TYPES if any(re.search(rf"\b{kind}\b", s) for s in settings)
+        ),
+        recipe_settings=settings,
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import inspect
 import json
 import shutil
 import sys
@@ -60,8 +59,6 @@ class Job:
     """Where each step stands in the recipe's schedule: its number, and a plateau's reductions."""
     landmarks: Sequence[tuple[int, int]]
     """Where else the recipe's own learning rate is to be told."""
-    plateau: bool
-    """Whether the rate follows from reductions on a plateau."""
     layers: bool
     """Whether to record every value that the network computes on its way."""
     compilation: Compilation
@@ -107,6 +104,7 @@ class Code:
     """The modules of a built folder."""
 
     model: ModuleType
+    recipe: ModuleType
     train: ModuleType
     weights: ModuleType
     checkpoint: ModuleType
@@ -265,12 +263,7 @@ def _batches(job: Job) -> tuple[Array, Array]:
 def _rate(job: Job, code: Code, position: Sequence[int], settings: Any) -> float:
     """Ask the program itself for a learning rate."""
     step, reductions = position
-    rate = code.train.learning_rate
-    if len(inspect.signature(rate).parameters) == 3:
-        return float(rate(step, reductions, settings))
-    return float(
-        rate(code.train.Progress(reductions=reductions) if job.plateau else step, settings)
-    )
+    return float(code.recipe.learning_rate(step, reductions, settings))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:

@@ -22,7 +22,6 @@ from ranspec.codegen.names import network_class
 from ranspec.codegen.render import as_bytes, render_files
 from ranspec.errors import RanspecError
 from ranspec.runtime import checkpoint
-from ranspec.spec.training import PlateauSchedule
 from ranspec.verify.experiment import Experiment, landmarks
 from ranspec.verify.probe import Compilation, Job, error_file
 
@@ -90,7 +89,6 @@ def write_job(
         settings=run.settings,
         positions=run.positions,
         landmarks=landmarks(run.loaded.spec),
-        plateau=isinstance(run.schedule, PlateauSchedule),
         layers=layers,
         compilation=compilation(run),
     )
