@@ -1,14 +1,24 @@
+import hashlib
+from typing import Any
+
 import numpy as np
 import pytest
+import scipy.stats
 
 from ranspec.runtime.sampling import (
     affine_maps,
     batch_indices,
+    beta_quantiles,
     color_shares,
     crop_and_flip,
+    crop_boxes,
+    cutmix_boxes,
+    cutmix_shares,
     held_out,
+    mixup_shares,
     noisy_labels,
     step_seed,
+    ten_crop_maps,
 )
 
 
@@ -137,3 +147,91 @@ def test_samples_held_out_are_different_ones_of_every_seed() -> None:
     assert len(set(chosen.tolist())) == 400
     assert (np.diff(chosen) > 0).all()
     assert not np.array_equal(chosen, held_out(1, 400, 1000))
+
+
+SIZES = np.array([[375, 500], [500, 333], [64, 64], [4, 300]]).repeat(500, axis=0)
+CROPS: dict[str, Any] = {"aspect": 1.0, "area": (0.08, 1.0), "ratio": (0.75, 4 / 3)}
+
+
+def test_boxes_lie_in_the_whole_image_and_have_the_area_and_ratio_asked_for() -> None:
+    boxes = crop_boxes(0, 0, SIZES, **CROPS)
+    assert boxes.dtype == np.int32
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, 2:] <= SIZES[:, ::-1]).all()
+    widths, heights = (boxes[:, 2:] - boxes[:, :2]).T
+    assert min(widths.min(), heights.min()) >= 1
+    photographs = slice(0, 1000)
+    areas = (widths * heights / SIZES.prod(axis=1))[photographs]
+    assert 0.075 < areas.min() < 0.1
+    assert 0.4 < areas.mean() < 0.6
+    ratios = (widths / heights)[photographs]
+    assert ratios.min() > 0.74
+    assert ratios.max() < 1.35
+    assert 0.4 < (ratios > 1).mean() < 0.6
+
+
+def test_a_box_that_cannot_fit_is_the_largest_of_the_networks_aspect() -> None:
+    boxes = crop_boxes(0, 0, np.array([[4, 300]] * 50), aspect=2.0, area=(0.9, 1), ratio=(1, 1))
+    assert (boxes[:, 2] - boxes[:, 0] == 8).all()
+    assert (boxes[:, [1, 3]] == (0, 4)).all()
+    assert len(set(boxes[:, 0].tolist())) > 40
+
+
+@pytest.mark.parametrize("concentration", [0.1, 0.2, 1.0, 2.0, 16.0])
+def test_shares_of_mixup_follow_the_beta_distribution(concentration: float) -> None:
+    shares = mixup_shares(0, 3, 50_000, concentration)
+    assert shares.dtype == np.float32
+    assert (shares * 2**10 % 1 == 0).all()
+    probabilities = np.arange(0.05, 1, 0.05)
+    expected = scipy.stats.beta(concentration, concentration).ppf(probabilities)
+    assert np.abs(np.quantile(shares, probabilities) - expected).max() < 0.02
+
+
+def test_the_beta_distribution_has_the_same_thresholds_everywhere() -> None:
+    """Thresholds are those of SciPy to a double's precision, and are pinned to the last bit."""
+    for concentration in (0.2, 1.0, 7.5):
+        points = (np.arange(2**10) + 0.5) / 2**10
+        expected = scipy.stats.beta(concentration, concentration).cdf(points)
+        assert np.allclose(beta_quantiles(concentration) / 2.0**64, expected, rtol=0, atol=1e-14)
+    pinned = hashlib.sha256(beta_quantiles(0.4).astype("<u8").tobytes()).hexdigest()
+    assert pinned == "5ad3d5763a709637468f847965108e306f9d0a38b2cfa68838e662eccce6fec0"
+    with pytest.raises(ValueError, match=r"concentration 0, expected above 0, at most 16"):
+        beta_quantiles(0)
+
+
+def test_cutmix_boxes_lie_in_the_image_and_leave_the_share_that_is_told() -> None:
+    boxes = cutmix_boxes(0, 0, 5000, 32, 48, 1.0)
+    assert boxes.dtype == np.int32
+    assert boxes.min() >= 0
+    assert (boxes[:, 2:] <= (32, 48)).all()
+    assert (boxes[:, :2] <= boxes[:, 2:]).all()
+    inside = (boxes[:, 0] > 0) & (boxes[:, 1] > 0) & (boxes[:, 2] < 32) & (boxes[:, 3] < 48)
+    heights, widths = (boxes[inside, 2:] - boxes[inside, :2]).T
+    assert (np.abs(heights * 48 - widths * 32) <= 48).all()
+    shares = cutmix_shares(boxes, 32, 48)
+    for box, share in zip(boxes[:50], shares, strict=False):
+        kept = np.ones((32, 48))
+        kept[box[0] : box[2], box[1] : box[3]] = 0
+        assert np.isclose(share, kept.mean(), atol=1e-7)
+
+
+def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images() -> None:
+    image = np.arange(8 * 10).reshape(8, 10)
+    maps = ten_crop_maps(8, 10, 4, 6, 4, 6)
+    assert maps.shape == (10, 2, 3)
+    grid = np.stack([*np.meshgrid(np.arange(4), np.arange(6), indexing="ij"), np.ones((4, 6))])
+    rows, columns = np.moveaxis(np.einsum("nij,jhw->nihw", maps, grid) / 2**16, 1, 0)
+    views = image[rows.astype(int), columns.astype(int)]
+    corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
+    crops = [image[top : top + 4, left : left + 6] for top, left in corners]
+    assert np.array_equal(views, crops + [crop[:, ::-1] for crop in crops])
+
+
+def test_ten_crops_are_resized_to_the_networks_input() -> None:
+    outer = corners(ten_crop_maps(64, 64, 56, 56, 64, 64), 64, 64)
+    low, high = outer.min(axis=1), outer.max(axis=1)
+    assert np.allclose(high - low, 56, atol=0.01)
+    assert np.allclose(low[:5] + 0.5, [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)], atol=0.01)
+    assert np.allclose(low[5:], low[:5], atol=0.01)
+    with pytest.raises(ValueError, match="crops of 65 x 56 of an image of 64 x 64"):
+        ten_crop_maps(64, 64, 65, 56, 64, 64)

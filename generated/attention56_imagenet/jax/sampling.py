@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from decimal import Context, Decimal, localcontext
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -95,7 +96,7 @@ def affine_maps(
     scales = 1 + zoom * signed[:, 1:3]
     slopes = shear * signed[:, 3]
     angles = np.radians(rotation) * signed[:, 4]
-    corners, extents = _crops(draws[:, 7:], area, ratio)
+    corners, extents = _crops(draws[:, 7:], area, ratio, np.ones(batch_size))
 
     linear = np.zeros((batch_size, 2, 2))
     linear[:, 0, 0], linear[:, 1, 1] = scales[:, 0], scales[:, 1] * mirrored
@@ -111,6 +112,29 @@ def affine_maps(
     constant = centre + moved - linear @ centre
     maps = np.concatenate([linear, constant[:, :, None]], axis=2)
     return np.asarray(np.rint(maps * 2**FRACTION_BITS), dtype=np.int32)
+
+
+def crop_boxes(
+    seed: int,
+    step: int,
+    sizes: NDArray[np.integer[Any]],
+    *,
+    aspect: float,
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+) -> NDArray[np.int32]:
+    """Draw which part of each whole image is resized: int32 [batch, 4], left, upper, right, lower.
+
+    `sizes` [batch, 2] are heights and widths. A box has some `area`, as a share of its image's, and
+    a width over height of some `ratio` times `aspect`, the network's. Where none of ten attempts
+    fits, it is the largest of that aspect, anywhere.
+    """
+    count = 2 + 2 * ATTEMPTS
+    draws = _uniform(random_bits(seed, CROPS, step, count * len(sizes))).reshape(-1, count)
+    corners, extents = _crops(draws, area, ratio, aspect * sizes[:, 0] / sizes[:, 1])
+    first = np.rint(corners * sizes).clip(0, sizes - 1)
+    last = np.rint((corners + extents) * sizes).clip(first + 1, sizes)
+    return np.concatenate([first[:, ::-1], last[:, ::-1]], axis=1).astype(np.int32)
 
 
 def color_shares(
@@ -239,16 +263,20 @@ def _uniform(bits: NDArray[np.uint64]) -> NDArray[np.float64]:
 
 
 def _crops(
-    draws: NDArray[np.float64], area: tuple[float, float], ratio: tuple[float, float]
+    draws: NDArray[np.float64],
+    area: tuple[float, float],
+    ratio: tuple[float, float],
+    aspects: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return corners and extents of crops, [batch, 2], as shares of height and width.
 
-    Ratios are uniform in their logarithm.
+    Ratios are uniform in their logarithm, and times `aspects` [batch], relative to the images'.
     """
     areas = area[0] + (area[1] - area[0]) * draws[:, 2 : 2 + ATTEMPTS]
-    ratios = ratio[0] * (ratio[1] / ratio[0]) ** draws[:, 2 + ATTEMPTS :]
+    ratios = ratio[0] * (ratio[1] / ratio[0]) ** draws[:, 2 + ATTEMPTS :] * aspects[:, None]
     attempts = np.sqrt(np.stack([areas / ratios, areas * ratios], axis=2))
     fitting = attempts.max(axis=2) <= 1
     first = attempts[np.arange(len(draws)), fitting.argmax(axis=1)]
-    extents = np.where(fitting.max(axis=1, keepdims=True), first, 1.0)
+    largest = np.stack([1 / aspects, aspects], axis=1).clip(max=1.0)
+    extents = np.where(fitting.max(axis=1, keepdims=True), first, largest)
     return (1 - extents) * draws[:, :2], extents
