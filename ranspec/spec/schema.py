@@ -39,6 +39,7 @@ NOT_SAID = {
         "that `at` rises, and `area` and `ratio` have their least value first":
             "expected rising iterations|expected the least",
         "that `pad` is 0 beside what takes its place": "which take the place of pad-and-crop",
+        "that an image has mixup or cutmix, not both": "an image has one of them",
         "that a schedule's `least` is not above its initial rate": "more than the initial rate",
         "how many images there are: to count epochs by, to hold out, in a batch and its parts":
             "counted in epochs|are known|images in all|images to train on|the batch size|pairs of",

@@ -200,7 +200,7 @@ Schedule = Annotated[
 
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Ratio = Annotated[float, Field(ge=0.01, le=100.0)]
-Concentration = Annotated[float, Field(ge=0.0, le=100.0)]
+Concentration = Annotated[float, Field(ge=0.0, le=16.0)]
 
 
 class Augmentation(Model):
@@ -249,8 +249,7 @@ class Augmentation(Model):
     cutmix: Concentration = Field(
         default=0.0,
         description="A box is taken from another image of the batch, and of its label the box's "
-        "share of the area, drawn as in mixup (Yun et al., 2019); 0: not. With both, each image "
-        "has one of them, at random.",
+        "share of the area, drawn as in mixup (Yun et al., 2019); 0: not.",
     )
 
     @property
@@ -270,6 +269,12 @@ class Augmentation(Model):
         if limits[0] > limits[1]:
             raise ValueError(f"found {list(limits)}, expected the least, then the largest")
         return limits
+
+    @model_validator(mode="after")
+    def _mixes_once(self) -> Self:
+        if self.mixup and self.cutmix:
+            raise ValueError(f"mixup is {self.mixup:g} beside cutmix; an image has one of them")
+        return self
 
     @model_validator(mode="after")
     def _pads_or_warps(self) -> Self:

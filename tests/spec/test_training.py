@@ -39,6 +39,11 @@ from .conftest import BASE, Write
             "train.learning_rate: least is 0.2, which is more than the initial rate of 0.1",
         ),
         (
+            "augmentation={mixup: 0.2, cutmix: 1}",
+            "train.augmentation: mixup is 0.2 beside cutmix; an image has one of them",
+        ),
+        ("augmentation={mixup: 17}", "train.augmentation.mixup: found 17, expected at most 16.0"),
+        (
             "micro_batches=3",
             "micro_batches is 3, which does not divide the batch size of 64",
         ),
