@@ -22,10 +22,10 @@ RUNS = (
     Column("loss"),
     Column("error"),
     Column("best error"),
-    Column("after"),
+    Column("at step"),
     Column("images/s"),
 )
-DISTANCES = (Column("runs", right=False), Column("losses part by"), Column("after"))
+DISTANCES = (Column("runs", right=False), Column("losses part by"), Column("at step"))
 IDENTITY = {"network": "network", "digest": "spec", "data": "data"}
 KEPT_APART = ("output", "resume", "overwrite")
 """Settings that two runs may well not share."""

@@ -45,7 +45,7 @@ class Settings(ToyOptions, RunOptions, Recipe):
 
 def learning_rate(step: int, reductions: int, recipe: Recipe) -> float:
     fall = 0.5 + 0.5 * np.cos(np.pi * step / recipe.iterations) if recipe.cosine else 1.0
-    return float(recipe.initial * fall * 0.5**reductions)
+    return float(recipe.initial * fall * 2.0**reductions)
 
 
 class Model:
@@ -118,6 +118,8 @@ def train(
                 run.evaluated(model.evaluate())
             if run.checkpoint_due():
                 run.save(model.state())
+        if run.best:
+            model.load(run.best)
         run.finished(run.tested or model.evaluate())
     return model
 

@@ -195,8 +195,25 @@ class RunFolder:
         return None
 
     def mark_best(self, source: Path) -> None:
-        """Make a checkpoint the best one, as a link to the same file where possible."""
-        with replaced(self.path / BEST) as temporary:
+        """Make a checkpoint the best one."""
+        self._put(source, BEST)
+
+    def adopt(self, source: Path) -> None:
+        """Make a checkpoint, of this folder or another, the newest one; those here stay."""
+        newest = self.path / NEWEST
+        if newest.is_file() and newest.samefile(source):
+            return
+        step = load_manifest(source).step
+        if self._newest is not None and self._newest != step:
+            newest.replace(self._older(self._newest))
+        self._put(source, NEWEST)
+        self._newest = step
+
+    def _put(self, source: Path, name: str) -> None:
+        """Put a file into the folder under a name, as a link to the same file where possible."""
+        if source == self.path / name:
+            return
+        with replaced(self.path / name) as temporary:
             try:
                 os.link(source, temporary)
             except OSError:

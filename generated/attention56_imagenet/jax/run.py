@@ -201,6 +201,8 @@ class Run:
         window = (manifest and manifest.window) or {}
         self._count, self._total = int(window.get("count", 0)), float(window.get("total", 0.0))
         self._leave_if_finished()
+        if self.restored and self._config.get("state") == "diverged":
+            self._warnings.append("the run diverged when it was last here, and will again alike")
         if self.progress.best_step and self._find_best() is None:
             if plan.restore_best:
                 raise RunError(self._no_best())
@@ -268,6 +270,8 @@ class Run:
             self.folder.set_aside()
         self._say_in_config("running")
         (self.folder.path / DIVERGED).unlink(missing_ok=True)
+        if self.settings.resume != "auto":
+            self.folder.adopt(Path(self.settings.resume))
         best = self._find_best()
         if best:
             self.folder.mark_best(best)
@@ -440,7 +444,7 @@ class Run:
         spoilt = [name for name, array in sorted(state.items()) if not _is_finite(array)]
         if spoilt and self._diverged is None:
             self._diverged = {"step": self._done, "loss": None}
-        if self._diverged is not None:
+        if self._diverged is not None or self._ending == DIVERGENCE:
             self._report_divergence(spoilt)
             return
         manifest = Manifest(
