@@ -25,6 +25,7 @@ from ranspec.runtime.checkpoint import CheckpointError
 from ranspec.runtime.folder import FolderError
 from ranspec.runtime.metrics import read_records
 from ranspec.runtime.run import AGREE_EVERY, RunError, decisive
+from ranspec.runtime.settings import parse_settings
 from tests.runtime.training import Settings, start, train
 
 ROOT = Path(__file__).parents[2]
@@ -246,7 +247,6 @@ def test_the_framework_may_change_and_what_changes_no_result(undisturbed: Path, 
         ({"iterations": 20}, "--iterations: 40 steps taken there, 20 asked for here"),
         ({"tensorboard": True}, "--tensorboard needs tensorboardX: pip install"),
         ({"resume": "absent"}, "absent: no such file"),
-        ({"resume": "absent", "overwrite": True}, "give one of them"),
     ],
 )
 def test_what_cannot_be_done_is_refused_and_nothing_changed(
@@ -257,6 +257,11 @@ def test_what_cannot_be_done_is_refused_and_nothing_changed(
     with pytest.raises((RunError, CheckpointError), match=message):
         start(replace(settings(whole), **change))
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_to_overwrite_and_to_resume_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code(lambda: parse_settings(Settings, "", ["--overwrite", "--resume", "x"])) == 2
+    assert "one of them is meant" in capsys.readouterr().err
 
 
 def test_all_differences_are_said_at_once(whole: Path) -> None:

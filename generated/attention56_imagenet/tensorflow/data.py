@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +36,9 @@ DIGITS_TRAIN = 1437
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Where images come from."""
+    """Where images come from; which they are, a run knows by their digest."""
+
+    decisive: ClassVar[tuple[str, ...]] = ()
 
     data_dir: Annotated[Path | None, "folder or archive of the images"] = None
     cache_dir: Annotated[Path | None, "folder for decoded images, instead of the user's cache"] = (

@@ -96,6 +96,10 @@ class RunOptions:
     keep: Annotated[Positive, "newest checkpoints to keep, beside the best"] = 2
     tensorboard: Annotated[bool, "write events for TensorBoard, with tensorboardX"] = False
 
+    def __post_init__(self) -> None:
+        if self.overwrite and self.resume != "auto":
+            raise ValueError("overwrite begins anew, resume goes on: one of them is meant")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -471,8 +475,6 @@ class Run:
     def _prepare(self, state_bytes: int) -> Restored | None:
         """Lock the folder, and return what to go on from after checks."""
         settings, path = self.settings, self.folder.path
-        if settings.overwrite and settings.resume != "auto":
-            raise RunError("--overwrite begins anew, --resume goes on: give one of them")
         if settings.tensorboard and find_spec(EVENTS) is None:
             raise RunError(f"--tensorboard needs {EVENTS}: pip install {EVENTS}")
         if self.writes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -19,6 +19,8 @@ Draws = TypeVar("Draws", bound=tuple[Any, ...])
 @dataclass(frozen=True)
 class DeviceOptions:
     """Where and how to compute."""
+
+    decisive: ClassVar[tuple[str, ...]] = ("precision",)
 
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
     precision: Annotated[Literal["float32", "bfloat16"], "of convolutions"] = "float32"
