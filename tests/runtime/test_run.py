@@ -543,6 +543,35 @@ def test_speeds_are_those_of_the_steps_alone(
     assert speeds == [8.0] * 8
 
 
+# --- Events for TensorBoard ---
+
+
+def scalars(file: Path) -> list[tuple[int, str, float]]:
+    """Return what a file of TensorBoard's records holds: length, checksum, event, checksum."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    content, found = file.read_bytes(), []
+    while content:
+        end = 12 + int.from_bytes(content[:8], "little")
+        event = Event.FromString(content[12:end])
+        found += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+        content = content[end + 4 :]
+    return found
+
+
+def test_events_hold_what_metrics_do_and_go_on(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboardX")
+    chosen = settings(tmp_path / "run", tensorboard=True)
+    train_to(17, chosen)
+    train(chosen)
+    files = sorted((tmp_path / "run").glob("events.out.tfevents.*"))
+    assert len(files) == 2
+    events = {(step, name) for file in files for step, name, _ in scalars(file)}
+    metrics = {(line["step"], name) for line in records(tmp_path / "run") for name in line}
+    speeds = {(step, name) for step, name in events if name == "images_per_second"}
+    assert events - speeds == {(step, name) for step, name in metrics if name != "step"}
+
+
 # --- Several processes ---
 
 

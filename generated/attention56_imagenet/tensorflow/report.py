@@ -56,14 +56,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network says of a test set: `logits` [N, classes], beside the true `labels` [N].
+    """What a network says of a test set of N images, arrays [N] on the host.
 
-    `images` returns uint8 images [n, height, width, channels] for an array of n indices, and
-    `classes` are their names, where there are any.
+    `predicted` are the classes with the highest logit, beside the true `labels`; `losses` are
+    cross-entropies. `images` returns uint8 images [n, height, width, channels] for an array of n
+    indices, and `classes` are their names, where there are any.
     """
 
-    logits: NDArray[Any]
     labels: NDArray[Any]
+    predicted: NDArray[Any]
+    losses: NDArray[Any]
     images: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     classes: Sequence[str] | None = None
 
@@ -71,19 +73,13 @@ class Predictions:
         """Return the name of a class."""
         return self.classes[label] if self.classes else str(label)
 
-    def losses(self) -> NDArray[np.float64]:
-        """Return the cross-entropy of each image, [N]."""
-        logits = np.asarray(self.logits, np.float64)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        chosen = np.take_along_axis(shifted, self.labels[:, None].astype(np.int64), axis=1)[:, 0]
-        losses: NDArray[np.float64] = np.log(np.exp(shifted).sum(axis=1)) - chosen
-        return losses
-
     def confusion(self) -> NDArray[np.int64]:
         """Return how many images of each class (rows) were taken for each (columns)."""
-        classes = self.logits.shape[1]
-        pairs = self.labels.astype(np.int64) * classes + self.logits.argmax(axis=1)
-        return np.bincount(pairs, minlength=classes**2).reshape(classes, classes)
+        labels, predicted = self.labels.astype(np.int64), self.predicted.astype(np.int64)
+        seen = max(labels.max(initial=0), predicted.max(initial=0)) + 1
+        classes = len(self.classes) if self.classes else int(seen)
+        pairs = np.bincount(labels * classes + predicted, minlength=classes**2)
+        return pairs.reshape(classes, classes)
 
 
 def report(
@@ -254,7 +250,7 @@ def _confusion(predictions: Predictions) -> str:
 
 
 def _wrongest(predictions: Predictions) -> str:
-    losses, taken = predictions.losses(), predictions.logits.argmax(axis=1)
+    losses, taken = np.asarray(predictions.losses), predictions.predicted
     wrong = np.flatnonzero(taken != predictions.labels)
     chosen = wrong[np.argsort(-losses[wrong], kind="stable")[:WRONGEST]]
     if not len(chosen) or predictions.images is None:

@@ -264,6 +264,7 @@ class Run:
             self._console.message(f"warning: {warning}")
         if self._done:
             self._console.message(f"{self.folder.path}: going on after step {self._done}")
+        self._console.phase("starting")
         self._saved_time = time.monotonic()
         self._handlers = _handle(self._on_signal)
         return self
@@ -282,7 +283,11 @@ class Run:
         events = None
         if self.settings.tensorboard:
             writer = import_module(EVENTS).SummaryWriter
-            events = writer(str(self.folder.path), purge_step=self._done + 1)
+            # Files are called after the second that they were made in, which two starts may share.
+            suffix = f".{self._done}"
+            events = writer(
+                str(self.folder.path), purge_step=self._done + 1, filename_suffix=suffix
+            )
         origin = self._source / METRICS
         self._log = MetricsLog(
             self.folder.path / METRICS,
@@ -386,6 +391,7 @@ class Run:
         if self._watch.warming_up():
             self._drain()
             self._watch.warmed_up()
+            self._console.phase("training")
         if self._line_due():
             self._write_line()
         if self._agree is None or self._done % AGREE_EVERY == 0 or self._is_last():
