@@ -205,9 +205,9 @@ app.command(
 )(train)
 app.command(
     epilog=examples(
-        "ranspec compare runs/torch runs/jax",
-        "ranspec compare runs/* -o curves.svg",
-        "ranspec compare runs/torch runs/tensorflow runs/jax --tolerance 1e-9 --format json",
+        "ranspec compare runs/attention_digits/torch runs/attention_digits/jax",
+        "ranspec compare runs/attention_digits/* -o curves.svg",
+        "ranspec compare runs/attention_digits/* --tolerance 1e-9 --format json",
     )
 )(compare)
 app.command(

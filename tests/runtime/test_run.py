@@ -135,6 +135,14 @@ def test_a_run_keeps_the_newest_checkpoints_and_the_best(whole: Path) -> None:
     assert best.step == max(results, key=lambda step: results[step])
 
 
+def test_a_run_lies_in_a_folder_of_its_network_and_framework(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    train(Settings(), framework="torch 2.13.0")
+    assert (tmp_path / "runs" / "toy" / "torch" / "config.json").is_file()
+
+
 @pytest.mark.parametrize(("keep", "older"), [(1, []), (3, [30, 20]), (9, [30, 20, 10])])
 def test_as_many_checkpoints_are_kept_as_asked_for(
     tmp_path: Path, keep: int, older: list[int]
@@ -560,7 +568,6 @@ def scalars(file: Path) -> list[tuple[int, str, float]]:
 
 
 def test_events_hold_what_metrics_do_and_go_on(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboardX")
     chosen = settings(tmp_path / "run", tensorboard=True)
     train_to(17, chosen)
     train(chosen)

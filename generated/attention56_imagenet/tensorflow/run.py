@@ -76,7 +76,7 @@ class RunOptions:
 
     decisive: ClassVar[tuple[str, ...]] = ()
 
-    output: Annotated[Path | None, "folder of the run (default: runs/NETWORK)"] = None
+    output: Annotated[Path | None, "folder of the run (default: runs/NETWORK/FRAMEWORK)"] = None
     resume: Annotated[
         str, "checkpoint to go on from; auto: the newest of the folder, if there is one"
     ] = "auto"
@@ -193,7 +193,8 @@ class Run:
         self._epoch = max(1, len(data.training) // plan.batch_size)
         self._log_every = settings.log_every or min(100, _twentieth(plan.iterations))
         self._evaluate_every = settings.evaluate_every or _twentieth(plan.iterations)
-        self.folder = RunFolder(run_folder(settings, network), settings.keep)
+        default = Path("runs", network, framework.partition(" ")[0])
+        self.folder = RunFolder(settings.output or default, settings.keep)
         self._lock: Lock | None = None
         self._warnings: list[str] = []
         self._source = self.folder.path
@@ -742,12 +743,6 @@ class Stopwatch:
         speed = self._steps / self._seconds if self._steps and self._seconds else None
         self._steps, self._seconds = 0, 0.0
         return speed
-
-
-def run_folder(settings: Any, network: str) -> Path:
-    """Return the folder of a run."""
-    output: Path | None = settings.output
-    return output or Path("runs", network)
 
 
 def decisive(settings: Any) -> dict[str, Any]:
