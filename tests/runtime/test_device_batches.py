@@ -15,150 +15,182 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from ranspec.runtime.data import principal_colors, statistics, synthetic
+from ranspec.codegen.backend import load_backend
+from ranspec.codegen.render import render_files
+from ranspec.runtime.data import Statistics, measure, synthetic
 from ranspec.runtime.sampling import (
     affine_maps,
+    batch_indices,
     color_shares,
     crop_and_flip,
     cutmix_boxes,
     mixup_shares,
-    ten_crop_maps,
+    view_maps,
 )
+from ranspec.spec import load_spec
 
-BACKENDS = Path(__file__).parents[2] / "backends"
-COUNT, HEIGHT, WIDTH = 16, 9, 12
+SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.yaml"))
+COUNT, HEIGHT, WIDTH = 40, 9, 12
 
-RECIPES = """
-def plain(images, draws, statistics):
-    return normalize(images, statistics)
+SPEC = """
+name: tiny
+source: A test
+input: {height: 9, width: 12, channels: %d}
+classes: 10
+stem: {channels: 4, kernel: 3}
+stages:
+  stage1: {channels: 4, units: 1}
+train:
+  data: digits
+  batch_size: 16
+  normalization: %s
+  augmentation: %s
+"""
 
-
-def cropped(images, draws, statistics):
-    images = normalize(images, statistics)
-    return crop_and_flip_images(images, draws["offsets"], draws["flips"], 3)
-
-
-def warped(images, draws, statistics):
-    return normalize(warp(images, draws["maps"]), statistics)
-
-
-def colored(images, draws, statistics):
-    return normalize(shift_colors(images, draws["shares"], statistics), statistics)
-
-
+FUNCTIONS = """
 def mixed(images, draws, statistics):
-    return mixup(cropped(images, draws, statistics), draws["kept"])
+    return mixup(normalize(images, statistics), draws.kept)
 
 
 def cut(images, draws, statistics):
-    return cutmix(cropped(images, draws, statistics), draws["boxes"])
+    return cutmix(normalize(images, statistics), draws.boxes)
+
+
+def viewed(images, draws, statistics):
+    return normalize(warp(images, draws.views[3:4], (5, 7)), statistics)
 
 
 def everything(images, draws, statistics):
-    images = warp(images, draws["maps"])
-    images = shift_colors(images, draws["shares"], statistics)
+    images = warp(images, draws.maps)
+    images = shift_colors(images, draws.shares, statistics)
     images = normalize(images, statistics)
-    images = crop_and_flip_images(images, draws["offsets"], draws["flips"], 3)
-    return cutmix(mixup(images, draws["kept"]), draws["boxes"])
+    images = crop_and_flip_images(images, draws.offsets, draws.flips, 3)
+    return cutmix(mixup(images, draws.kept), draws.boxes)
 
 
-def ten_cropped(images, draws, statistics):
-    return normalize(warp(images, draws["views"][3:4], (9, 12)), statistics)
-
-
-RECIPES = [plain, cropped, warped, colored, mixed, cut, everything, ten_cropped]
+FUNCTIONS = {function.__name__: function for function in (mixed, cut, viewed, everything)}
 """
 
 FRAMEWORKS = {
     "torch": """
 import torch
-from ranspec_torch.runtime.augment import *
+from augment import *
 
 def put(array):
-    return torch.from_numpy(array)
+    return torch.from_numpy(np.asarray(array))
 
-def measures(statistics, dtype):
+def put_measures(statistics, dtype):
     return put_statistics(statistics, "cpu", getattr(torch, dtype))
 
 def array(images):
     assert images.is_contiguous(memory_format=torch.channels_last)
     return images.permute(0, 2, 3, 1).numpy()
 
-COMPILERS = {"eager": lambda function: function}
-COMPILED = {"compiled": torch.compile}
+MODES = {"eager": lambda function: function}
+MORE = {"everything": {"compiled": torch.compile}}
 """,
     "tensorflow": """
 import tensorflow as tf
-from ranspec_tensorflow.runtime.augment import *
+from augment import *
 
 put = tf.constant
-measures = put_statistics
+put_measures = put_statistics
 
 def array(images):
     return images.numpy()
 
-COMPILERS = {"eager": lambda function: function, "graph": tf.function}
+MODES = {"graph": tf.function}
+EAGER = {"eager": lambda function: function}
 COMPILED = {"compiled": lambda function: tf.function(function, jit_compile=True)}
+MORE = {"mixed": EAGER, "cut": EAGER, "viewed": EAGER, "everything": EAGER | COMPILED}
 """,
     "jax": """
 import jax
 jax.config.update("jax_enable_x64", True)
-import numpy as np
-from ranspec_jax.runtime.augment import *
+from augment import *
 
 put = jax.numpy.asarray
-measures = put_statistics
+put_measures = put_statistics
 
 def array(images):
     return np.asarray(images)
 
-COMPILERS = {"eager": lambda function: function}
-COMPILED = {"compiled": jax.jit}
+MODES = {"compiled": jax.jit}
+EAGER = {"eager": lambda function: function}
+MORE = {"mixed": EAGER, "cut": EAGER, "viewed": EAGER, "everything": EAGER}
 """,
 }
 
 MAIN = """
 import hashlib, json, sys
-from types import SimpleNamespace
-import numpy as np
+from collections import namedtuple
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from data import Statistics, measure, synthetic
 
-with np.load(sys.argv[1]) as file:
-    draws = dict(file)
-images = put(draws.pop("images"))
-host = SimpleNamespace(**{name: draws.pop(name) for name in ("mean", "scale", "directions")})
-draws = {name: put(value) for name, value in draws.items()}
+folder = Path(sys.argv[1])
 found = {}
-for dtype in ("float32", "float64"):
-    for recipe in RECIPES:
-        compilers = COMPILERS | (COMPILED if recipe is everything else {})
-        for name, compiler in compilers.items():
-            batch = array(compiler(recipe)(images, draws, measures(host, dtype)))
+
+def digest(name, function, images, draws, statistics, rows=slice(None)):
+    images = put(images[rows])
+    draws = type(draws)(*map(put, draws))
+    for dtype in ("float32", "float64"):
+        for mode, compiler in (MODES | MORE.get(name, {})).items():
+            batch = array(compiler(function)(images, draws, put_measures(statistics, dtype)))
             assert batch.dtype == dtype, batch.dtype
             digest = hashlib.sha256(np.ascontiguousarray(batch).tobytes()).hexdigest()
-            found[f"{recipe.__name__} {dtype} {name}"] = digest
+            found[f"{name} {dtype} {mode}"] = digest
+
+with np.load(folder / "draws.npz") as file:
+    draws = dict(file)
+images = draws.pop("images")
+statistics = Statistics(*(draws.pop(name) for name in ("mean", "scale", "directions")))
+draws = namedtuple("Draws", draws)(**draws)
+for name, function in FUNCTIONS.items():
+    digest(name, function, images, draws, statistics)
+for name, (channels, normalization) in json.loads((folder / "recipes.json").read_text()).items():
+    module = import_module(name)
+    recipe = module.Recipe()
+    images = synthetic(40, classes=10, height=9, width=12, channels=channels).images
+    statistics = measure(images, normalization, True)
+    function = partial(module.training_images, recipe=recipe)
+    draws = module.draw(1, len(images), recipe)
+    digest(name, function, images, draws, statistics, draws.indices)
 print(json.dumps(found))
 """
 
 
+def recipes() -> dict[tuple[int, str, str], Path]:
+    """Return the distinct augmentations of the shipped specs, each with one that has it."""
+    found: dict[tuple[int, str, str], Path] = {}
+    for path in SPECS:
+        spec = load_spec(path).spec
+        augmentation = spec.train.augmentation.model_dump_json(exclude_defaults=True)
+        found.setdefault((spec.input.channels, spec.train.normalization, augmentation), path)
+    return found
+
+
 @pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, NDArray[Any]]:
+def drawn() -> dict[str, NDArray[Any]]:
     images = synthetic(COUNT, classes=10, height=HEIGHT, width=WIDTH, channels=3).images
-    mean, scale = statistics(images, "channel_mean_std")
+    statistics = measure(images, "channel_mean_std", True)
+    assert statistics.directions is not None
     offsets, flips = crop_and_flip(0, 0, COUNT, 3, True)
     options: dict[str, Any] = {"area": (0.08, 1.0), "ratio": (0.75, 1.333), "flip": True}
     options |= {"shift": 0.3, "zoom": 0.2, "shear": 0.2, "rotation": 40}
     return {
         "images": images,
-        "mean": mean,
-        "scale": scale,
-        "directions": principal_colors(images),
+        "mean": statistics.mean,
+        "scale": statistics.scale,
+        "directions": statistics.directions,
         "offsets": offsets,
         "flips": flips,
         "maps": affine_maps(0, 0, COUNT, HEIGHT, WIDTH, **options),
         "shares": color_shares(0, 0, COUNT, 3, 0.1),
         "kept": mixup_shares(0, 0, COUNT, 0.4),
         "boxes": cutmix_boxes(0, 0, COUNT, HEIGHT, WIDTH, 1.0),
-        "views": ten_crop_maps(HEIGHT, WIDTH, 7, 8, HEIGHT, WIDTH),
+        "views": view_maps(HEIGHT, WIDTH, 5, 7, crops=10, size=0.7),
     }
 
 
@@ -167,25 +199,38 @@ def batches(
     drawn: dict[str, NDArray[Any]], tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, dict[str, str]]:
     """Return the SHA-256 of each batch in each installed framework, which all run at once."""
-    file = tmp_path_factory.mktemp("draws") / "draws.npz"
-    np.savez(file, **drawn)
-    environment = {
-        **os.environ,
-        "JAX_PLATFORMS": "cpu",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(BACKENDS),
-        "TF_CPP_MIN_LOG_LEVEL": "2",
-    }
-    processes = {
-        name: subprocess.Popen(
-            [sys.executable, "-c", preamble + RECIPES + MAIN, file],
+    temporary = tmp_path_factory.mktemp("batches")
+    installed = [name for name in FRAMEWORKS if find_spec(name)]
+    kinds, texts = {}, {}
+    for number, case in enumerate(recipes()):
+        path = temporary / f"case{number}.yaml"
+        path.write_text(SPEC % case)
+        texts[f"recipe{number}"] = render_files(load_spec(path), load_backend(installed[0]))
+        kinds[f"recipe{number}"] = case[:2]
+    processes = {}
+    for name in installed:
+        folder = temporary / name
+        folder.mkdir()
+        files = render_files(load_spec(temporary / "case0.yaml"), load_backend(name))
+        assert files["recipe.py"] == texts["recipe0"]["recipe.py"]
+        for file in (file for file in files if file.endswith(".py")):
+            (folder / file).write_text(str(files[file]))
+        for recipe, others in texts.items():
+            (folder / f"{recipe}.py").write_text(str(others["recipe.py"]))
+        (folder / "recipes.json").write_text(json.dumps(kinds))
+        np.savez(folder / "draws.npz", **drawn)
+        processes[name] = subprocess.Popen(
+            [sys.executable, "-c", "import numpy as np" + FRAMEWORKS[name] + FUNCTIONS + MAIN, "."],
             stdout=subprocess.PIPE,
             text=True,
-            env=environment,
+            cwd=folder,
+            env={
+                **os.environ,
+                "JAX_PLATFORMS": "cpu",
+                "OMP_NUM_THREADS": "1",
+                "TF_CPP_MIN_LOG_LEVEL": "2",
+            },
         )
-        for name, preamble in FRAMEWORKS.items()
-        if find_spec(name)
-    }
     found = {}
     for name, process in processes.items():
         output, _ = process.communicate()
@@ -202,16 +247,22 @@ def test_batches_have_equal_bytes_in_every_framework_and_mode(
         for case, digest in found.items():
             recipe, dtype, mode = case.split()
             digests.setdefault(f"{recipe} {dtype}", {})[f"{framework} {mode}"] = digest
-    assert len(digests) == 16
+    assert len(digests) == 2 * (4 + len(recipes()))
     for case, modes in digests.items():
         assert len(set(modes.values())) == 1, f"{case}: {modes}"
 
 
-def test_batches_are_those_of_numpy(
-    drawn: dict[str, NDArray[Any]], batches: dict[str, dict[str, str]]
-) -> None:
+def test_batches_are_those_of_numpy(batches: dict[str, dict[str, str]]) -> None:
+    """What is neither cropped nor warped is (images - mean) * scale, each rounded once."""
+    plain = [case for case in recipes() if json.loads(case[2]) == {"pad": 0, "flip": False}]
+    (channels, normalization, _) = plain[0]
+    number = list(recipes()).index(plain[0])
+    images = synthetic(COUNT, classes=10, height=HEIGHT, width=WIDTH, channels=channels).images
+    statistics: Statistics = measure(images, normalization, False)
     for dtype in (np.float32, np.float64):
-        mean, scale = (drawn["mean"] * 255).astype(dtype), (drawn["scale"] / 255).astype(dtype)
-        digest = hashlib.sha256(((drawn["images"] - mean) * scale).tobytes()).hexdigest()
-        for found in batches.values():
-            assert found[f"plain {np.dtype(dtype)} eager"] == digest
+        mean, scale = (statistics.mean * 255).astype(dtype), (statistics.scale / 255).astype(dtype)
+        batch = (images[batch_indices(0, 1, 16, COUNT)] - mean) * scale
+        digest = hashlib.sha256(batch.tobytes()).hexdigest()
+        case = f"recipe{number} {np.dtype(dtype)} "
+        made = [found[key] for found in batches.values() for key in found if key.startswith(case)]
+        assert made == [digest] * len(batches)

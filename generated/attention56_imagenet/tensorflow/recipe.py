@@ -124,5 +124,6 @@ def draw(step: int, size: int, recipe: Recipe) -> Draws:
 
 def training_images(images: Any, draws: Draws, statistics: Any, recipe: Recipe) -> Any:
     """Turn uint8 images [N, H, W, C] of a step into the network's input, on the device."""
+    images = warp(images, draws.maps)
     images = shift_colors(images, draws.shares, statistics)
-    return normalize(warp(images, draws.maps), statistics)
+    return normalize(images, statistics)
