@@ -43,6 +43,7 @@ REQUIREMENTS = {
     "PIL": "pillow>=10",
     "numpy": "numpy>=1.26",
     "safetensors": "safetensors>=0.4.5",
+    "scipy": "scipy>=1.11",
     "sklearn": "scikit-learn>=1.4",
     "tqdm": "tqdm>=4.66",
 }

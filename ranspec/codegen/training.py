@@ -36,6 +36,8 @@ PAIR = "tuple[Rate, Rate]"
 FLIP = "flip images at random, left to right"
 
 RUNTIME_MODULES = (
+    "archives.py",
+    "cache.py",
     "checkpoint.py",
     "data.py",
     "images.py",
@@ -45,6 +47,7 @@ RUNTIME_MODULES = (
     "sampling.py",
     "schedule.py",
     "settings.py",
+    "streaming.py",
 )
 
 

@@ -1,12 +1,17 @@
-"""Image datasets in memory: scikit-learn's digits, folders of images, synthetic images."""
+"""What a run reads: training, validation and test images, and statistics of them.
+
+Sources are scikit-learn's digits, published archives, and folders of images. Files are looked at
+once and decoded once, into arrays that later starts map into memory; sets of images that memory
+does not hold are decoded as they are needed.
+"""
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -14,7 +19,31 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ranspec.runtime.images import MODES, SUFFIXES, DataError, ImageFiles, fit
+from ranspec.runtime.archives import (
+    ARCHIVES,
+    CIFAR,
+    Cifar,
+    LabelledFiles,
+    LabelledImages,
+    class_folders,
+    fetch,
+    find_cifar,
+    find_tiny_imagenet,
+    imagenet,
+    tiny_imagenet,
+)
+from ranspec.runtime.cache import (
+    array_digest,
+    cache_folder,
+    in_threads,
+    shown_progress,
+    stored_array,
+    stored_tensors,
+    survey,
+)
+from ranspec.runtime.images import MODES, DataError, ImageFiles, fit
+from ranspec.runtime.sampling import held_out, noisy_labels
+from ranspec.runtime.streaming import StreamedDataset
 
 __all__ = [
     "DataError",
@@ -23,6 +52,7 @@ __all__ = [
     "Dataset",
     "LabelNoise",
     "Statistics",
+    "StreamedDataset",
     "load_data",
     "load_dataset",
     "measure",
@@ -32,6 +62,13 @@ __all__ = [
 ]
 
 DIGITS_TRAIN = 1437
+MEMORY_SHARE = 0.5
+"""Of the memory that there is, what decoded images may take before they are streamed instead."""
+MEASURED = 1 << 17
+"""Images that statistics are taken of where there are more, evenly spaced."""
+CHUNK = 1024
+LISTED = 10
+"""Files that a message names."""
 
 
 @dataclass(frozen=True)
@@ -60,14 +97,13 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def subset(self, indices: NDArray[np.int64]) -> Dataset:
+        """Return some of the samples."""
+        return Dataset(self.images[indices], self.labels[indices], self.classes)
+
     def split(self, held_out: NDArray[np.int64]) -> tuple[Dataset, Dataset]:
         """Return the other samples, and those held out."""
-        others = np.delete(np.arange(len(self)), held_out)
-        rest, chosen = (
-            Dataset(self.images[part], self.labels[part], self.classes)
-            for part in (others, held_out)
-        )
-        return rest, chosen
+        return self.subset(np.delete(np.arange(len(self)), held_out)), self.subset(held_out)
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise DataError if there are fewer images than a batch has."""
@@ -120,12 +156,14 @@ class DataSets:
     names of the classes, on every machine and from every folder the same.
     """
 
-    training: Dataset
-    validation: Dataset | None
-    test: Dataset
+    training: Dataset | StreamedDataset
+    validation: Dataset | StreamedDataset | None
+    test: Dataset | StreamedDataset
     statistics: Statistics
     digest: str
     noise: LabelNoise | None = None
+    skipped: tuple[str, ...] = ()
+    """Files that were left out, and why."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -140,15 +178,26 @@ class DataSets:
             for dataset in [getattr(self, name)]
         }
         noise = self.noise and {"flipped": self.noise.flipped, "matrix": self.noise.matrix.tolist()}
-        return {"digest": self.digest, "classes": list(self.classes), **sizes, "noise": noise}
+        return {
+            "digest": self.digest,
+            "classes": list(self.classes),
+            **sizes,
+            "noise": noise,
+            "skipped": list(self.skipped),
+        }
 
     def summary(self) -> str:
-        """Return lines for a person: how many images there are, and which labels are wrong."""
-        held_out = f", {len(self.validation):,} for validation" if self.validation else ""
-        training = f"{len(self.training):,} images to train on{held_out}, " if self.training else ""
-        lines = [f"data: {training}{len(self.test):,} to test on, {len(self.classes)} classes"]
+        """Return lines for a person: how many images there are, and what is wrong with them."""
+        sets = (("train on", self.training), ("validate", self.validation), ("test on", self.test))
+        sizes = [f"{len(images):,} images to {use}" for use, images in sets if images]
+        streamed = ", streamed" if isinstance(self.training, StreamedDataset) else ""
+        lines = [f"data: {', '.join(sizes)}, {len(self.classes)} classes{streamed}"]
         if self.noise:
             lines.append(f"label noise: {self.noise.flipped:.2%} of the training labels are wrong")
+        if self.skipped:
+            more = f" ... and {len(self.skipped) - LISTED:,} more" if self.skipped[LISTED:] else ""
+            lines.append(f"left out: {len(self.skipped):,} files{more}")
+            lines += [f"  {reason}" for reason in self.skipped[:LISTED]]
         return "\n".join(lines)
 
 
@@ -165,120 +214,283 @@ def load_data(
     validation: int = 0,
     clean_labels: float = 1.0,
     seed: int = 0,
+    whole: bool = False,
     statistics: Statistics | None = None,
     training: bool = True,
 ) -> DataSets:
     """Read what a run needs; raise DataError for what cannot be used.
 
     `validation` images of the training set are held out, and a share of about 1 - `clean_labels`
-    of the others is given wrong labels. `statistics`, by default those of the training set, are
-    what a checkpoint was trained with. Without `training` only the test set is read, and the
-    training set where statistics are needed of it.
+    of the others is given wrong labels. A recipe that cuts its crops from `whole` images has those
+    of another size than the network's streamed. `statistics`, by default those of the training
+    set, are what a checkpoint was trained with. Without `training` only the test set is read, and
+    the training set where statistics are needed of it.
     """
-    from ranspec.runtime.sampling import held_out, noisy_labels
-
-    size = {"height": height, "width": width, "channels": channels}
-    train, test = load_dataset(data, options.data_dir, **size, classes=classes)
-    digest = _digest(train, test) if training else _digest(test)
-    rest, chosen = train, None
-    if validation:
-        if validation >= len(train):
-            raise DataError(f"{validation} images to hold out, but only {len(train)} in all")
-        rest, chosen = train.split(held_out(seed, validation, len(train)))
-    if statistics is None:
-        statistics = measure(rest.images, normalization, colors)
-    statistics = _checked(statistics, height, width, channels)
+    reader = _Reader(data, options, height, width, channels, whole)
+    test = reader.part("test")
+    _check_classes(test.dataset.classes, classes)
+    if statistics is None and not training and normalization == "unit":
+        statistics = Statistics(np.zeros((1, 1, channels)), np.ones((1, 1, channels)))
+    if training or statistics is None:
+        part = reader.part("training")
+        _check_same(part.dataset.classes, test.dataset.classes)
+    else:
+        part = _Part(test.dataset.subset(np.arange(0)), "")
+    rest, chosen = part.dataset, None
+    if validation and len(rest):
+        if validation >= len(rest):
+            raise DataError(f"{validation} images to hold out, but only {len(rest)} in all")
+        held = held_out(seed, validation, len(rest))
+        rest, chosen = rest.subset(np.delete(np.arange(len(rest)), held)), rest.subset(held)
+    colors = colors and training
+    if statistics is None or (colors and statistics.directions is None):
+        key = _key(part.digest, height, width, channels, normalization, colors, validation, seed)
+        make = functools.partial(_measured, rest, normalization, colors)
+        measured = Statistics.from_tensors(
+            stored_tensors(reader.cache, key, make) if part.kept else make()
+        )
+        assert measured is not None
+        given = statistics or measured
+        statistics = replace(given, directions=measured.directions)
+    _check_statistics(statistics, height, width, channels)
     noise = None
-    if clean_labels < 1:
+    if not training:
+        rest, chosen, part = rest.subset(np.arange(0)), None, replace(part, digest="", skipped=())
+    elif clean_labels < 1:
         labels = noisy_labels(seed, rest.labels, classes, clean_labels)
         noise = _noise(rest.labels, labels, classes)
         rest = replace(rest, labels=labels)
-    if not training:
-        rest, chosen, noise = Dataset(rest.images[:0], rest.labels[:0], rest.classes), None, None
-    return DataSets(rest, chosen, test, statistics, digest, noise)
+    digest = _key(part.digest, test.digest)
+    skipped = (*part.skipped, *test.skipped)
+    return DataSets(rest, chosen, test.dataset, statistics, digest, noise, skipped)
 
 
 def load_dataset(
     data: str, data_dir: Path | None, *, height: int, width: int, channels: int, classes: int
 ) -> tuple[Dataset, Dataset]:
-    """Return the training and the test set; raise DataError for what cannot be used.
-
-    Images come from `data_dir` (`train/<class>/*` and `test/<class>/*` or `val/<class>/*`) if
-    given; else `digits` are scikit-learn's handwritten digits.
-    """
-    if data_dir is not None:
-        train = load_folder(_split(data_dir, ("train",)), height, width, channels)
-        test = load_folder(_split(data_dir, ("test", "val")), height, width, channels)
-    elif data == "digits":
-        train, test = load_digits(height, width, channels)
-    else:
-        raise DataError(
-            f"{data} is not bundled: pass --data-dir DIR with images in DIR/train/<class>/ "
-            "and DIR/test/<class>/"
-        )
-    if train.classes != test.classes:
-        difference = sorted(set(train.classes) ^ set(test.classes))
-        raise DataError(f"class {difference[0]!r} is in one of train and test only")
-    if len(train.classes) != classes:
-        raise DataError(f"{len(train.classes)} classes found, the network has {classes}")
+    """Return the training and the test set in memory; raise DataError for what cannot be used."""
+    options = DataOptions(data_dir=data_dir, stream=False)
+    reader = _Reader(data, options, height, width, channels)
+    train, test = reader.part("training").dataset, reader.part("test").dataset
+    _check_same(train.classes, test.classes)
+    _check_classes(test.classes, classes)
+    assert isinstance(train, Dataset)
+    assert isinstance(test, Dataset)
     return train, test
 
 
-def load_folder(folder: Path, height: int, width: int, channels: int) -> Dataset:
-    """Read `<class>/*`, sorted; other sizes are cropped to the aspect ratio and resized."""
-    if channels not in MODES:
-        raise DataError(f"image files have 1 or 3 channels, the network takes {channels}")
-    classes = tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
-    files = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).rglob("*"))
-        if path.suffix.lower() in SUFFIXES
-    ]
-    if not files:
-        raise DataError(f"{folder}: no images in folders, one for each class")
-    shape = (len(files), height, width, channels)
-    _check_memory(folder, shape)
-    images = np.empty(shape, dtype=np.uint8)
-    images_of = ImageFiles(folder, [str(path.relative_to(folder)) for path, _ in files])
-    with ThreadPoolExecutor() as pool:
-        read = pool.map(
-            lambda index: images_of.read(index, height, width, channels), range(len(files))
+@dataclass(frozen=True)
+class _Part:
+    """The training or the test set before anything is held out, and which files it lacks.
+
+    `kept` are those whose pixels come from the cache.
+    """
+
+    dataset: Dataset | StreamedDataset
+    digest: str
+    skipped: tuple[str, ...] = ()
+    kept: bool = False
+
+
+@dataclass(frozen=True)
+class _Reader:
+    data: str
+    options: DataOptions
+    height: int
+    width: int
+    channels: int
+    whole: bool = False
+
+    @functools.cached_property
+    def cache(self) -> Path:
+        return cache_folder(self.options.cache_dir)
+
+    @functools.cached_property
+    def source(self) -> Callable[[str], LabelledFiles | LabelledImages | Cifar]:
+        """What returns the `training` or the `test` set."""
+        data, place = self.data, self.options.data_dir
+        archive = ARCHIVES.get(data)
+        if place is None:
+            if data == "digits":
+                return load_digits
+            if archive is None:
+                raise DataError(
+                    f"{data} is not bundled: pass --data-dir DIR with images in "
+                    "DIR/train/<class>/ and DIR/test/<class>/"
+                )
+            place = self.cache / "downloads"
+            if not self.options.download and not (place / archive.name).is_file():
+                raise DataError(
+                    f"{data} is not bundled: pass --data-dir DIR with images in "
+                    f"DIR/train/<class>/ and DIR/test/<class>/, or with {archive.name}; or pass "
+                    f"--download to fetch that ({archive.size / 1e6:.0f} MB)"
+                )
+        found = self._find(place)
+        if found is None and archive is not None and self.options.download:
+            fetch(archive, place)
+            found = self._find(place)
+        if found is not None:
+            return found
+        if not place.exists():
+            raise DataError(f"--data-dir {place}: no such file or folder")
+        if not place.is_dir():
+            archives = [layout.archive for layout in CIFAR.get(data, ())]
+            archives += [archive.name] if archive and archive.name not in archives else []
+            expected = f" nor {' nor '.join(archives)}" if archives else ""
+            raise DataError(f"--data-dir {place}: not a folder{expected}")
+        if archive is not None and not (place / "train").is_dir():
+            raise DataError(f"{place}: no folder train, nor {archive.name} or its folder")
+        return functools.partial(_folder, place, data)
+
+    def _find(self, place: Path) -> Callable[[str], LabelledFiles | LabelledImages | Cifar] | None:
+        """Return how to read a published dataset in its own layout; None if there is none."""
+        cifar = find_cifar(self.data, place)
+        if cifar is not None:
+            return lambda split: cifar
+        if self.data == "tiny_imagenet":
+            folder = find_tiny_imagenet(place, self.cache / "unpacked")
+            return None if folder is None else functools.partial(tiny_imagenet, folder)
+        if self.data == "imagenet" and place.is_dir():
+            return functools.partial(imagenet, place, cache=self.cache)
+        return None
+
+    def part(self, split: str) -> _Part:
+        """Return the `training` or the `test` set."""
+        if self.channels not in MODES:
+            raise DataError(f"images have 1 or 3 channels, the network takes {self.channels}")
+        found = self.source(split)
+        if isinstance(found, Cifar):
+            return self._cifar(found, split)
+        if isinstance(found, LabelledFiles):
+            return self._files(found, split)
+        images = np.empty((len(found.labels), *self._size), dtype=np.uint8)
+        self._resize(found.images, images)
+        dataset = Dataset(images, found.labels, found.classes)
+        return _Part(dataset, _digest(array_digest(images), found.labels, found.classes))
+
+    @property
+    def _size(self) -> tuple[int, int, int]:
+        return self.height, self.width, self.channels
+
+    def _resize(self, images: NDArray[np.uint8], result: NDArray[np.uint8]) -> None:
+        from PIL import Image
+
+        if images.shape == result.shape:
+            result[:] = images
+            return
+        for index, pixels in enumerate(images):
+            opened = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+            result[index] = fit(opened, *self._size)
+
+    def _cifar(self, found: Cifar, split: str) -> _Part:
+        hashes = survey(found.sources(split), self.cache, look=_any_file).hashes
+        read = functools.cache(lambda: found.read(split))
+        key = _key(hashes.tobytes().hex(), found.layout.folder, split)
+        table = stored_tensors(
+            self.cache,
+            key,
+            lambda: {
+                "labels": read().labels,
+                "classes": np.frombuffer("\n".join(read().classes).encode(), dtype=np.uint8),
+            },
         )
-        for index, image in enumerate(read):
-            images[index] = image
-    return Dataset(images, np.array([label for _, label in files], dtype=np.int64), classes)
+        labels, classes = table["labels"], tuple(table["classes"].tobytes().decode().split("\n"))
+        images, digest = stored_array(
+            self.cache,
+            _key(key, *self._size),
+            (len(labels), *self._size),
+            lambda result: self._resize(read().images, result),
+        )
+        return _Part(Dataset(images, labels, classes), _digest(digest, labels, classes), kept=True)
+
+    def _files(self, found: LabelledFiles, split: str) -> _Part:
+        files, labels, classes = found
+        surveyed = survey(files, self.cache)
+        faults, hashes, sizes = surveyed.faults, surveyed.hashes, surveyed.sizes
+        skipped = [f"{files.names[index]}: {reason}" for index, reason in faults.items()]
+        if faults:
+            good = np.delete(np.arange(len(files)), list(faults))
+            files, labels, hashes, sizes = (
+                files.subset(good),
+                labels[good],
+                hashes[good],
+                sizes[good],
+            )
+        counts = np.bincount(labels, minlength=len(classes))
+        skipped += [f"{classes[label]}: no images" for label in np.flatnonzero(counts == 0)]
+        if skipped and not self.options.skip_bad:
+            raise DataError(_listing(f"{files.folder}: unusable", skipped))
+        if not len(files):
+            raise DataError(_listing(f"{files.folder}: no usable image", skipped))
+        digest = _digest(hashlib.sha256(hashes.tobytes()).hexdigest(), labels, classes)
+        shape = (len(files), *self._size)
+        streamed = self.options.stream
+        if streamed is None:
+            cut = self.whole and bool((sizes != shape[1:3]).any())
+            streamed = cut or float(np.prod(shape, dtype=np.float64)) > MEMORY_SHARE * _memory()
+        dataset: Dataset | StreamedDataset
+        if streamed:
+            dataset = StreamedDataset(files, sizes, labels, classes, *self._size)
+        else:
+            images, _ = stored_array(
+                self.cache,
+                _key(hashes.tobytes().hex(), *self._size),
+                shape,
+                lambda result: _decode(files, result),
+            )
+            dataset = Dataset(images, labels, classes)
+        return _Part(dataset, digest, tuple(f"{split}: {reason}" for reason in skipped), kept=True)
 
 
-def load_digits(height: int, width: int, channels: int) -> tuple[Dataset, Dataset]:
-    """Return scikit-learn's 1,797 digits (8x8), 1,437 to train and 360 to test.
+def _folder(place: Path, data: str, split: str) -> LabelledFiles:
+    """Return the images of `train`, or of `test` or `val`, in a folder.
+
+    The images in Tiny ImageNet's `test` are of unknown classes.
+    """
+    tests = ("val", "test") if data == "tiny_imagenet" else ("test", "val")
+    for name in ("train",) if split == "training" else tests:
+        if (place / name).is_dir():
+            return class_folders(place / name)
+    raise DataError(f"{place}: no folder {'train' if split == 'training' else ' or '.join(tests)}")
+
+
+def _any_file(content: bytes) -> tuple[int, int]:
+    """Find no fault with a file."""
+    return 0, 0
+
+
+def _decode(files: ImageFiles, result: NDArray[np.uint8]) -> None:
+    def read(index: int) -> None:
+        result[index] = files.read(index, *result.shape[1:])
+
+    in_threads(read, range(len(files)), f"decoding {files.folder}")
+
+
+def _listing(what: str, lines: list[str]) -> str:
+    """Return a message with the first of some lines."""
+    more = [f"... and {len(lines) - LISTED:,} more"] if len(lines) > LISTED else []
+    listed = "".join(f"\n  {line}" for line in (*lines[:LISTED], *more))
+    return f"{what}, which --skip-bad leaves out:{listed}"
+
+
+def load_digits(split: str) -> LabelledImages:
+    """Return scikit-learn's 1,797 digits (8x8): 1,437 for `training`, the others for `test`.
 
     The split is fixed and stratified: of each digit the same share is held out.
     """
     import sklearn.datasets  # type: ignore[import-untyped]
-    from PIL import Image
 
     digits = sklearn.datasets.load_digits()
-    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
-    if pixels.shape[1:] == (height, width):
-        images = np.repeat(pixels[..., None], channels, axis=3)
-    elif channels in MODES:
-        images = np.stack([fit(Image.fromarray(p), height, width, channels) for p in pixels])
-    else:
-        raise DataError(f"digits have 1 or 3 channels, the network takes {channels}")
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)[..., None]
     labels = digits.target.astype(np.int64)
     shuffled = np.argsort(np.random.Philox(key=0).random_raw(len(labels)), kind="stable")
     shares = np.empty(len(labels))
     for label in range(10):
         members = shuffled[labels[shuffled] == label]
         shares[members] = (np.arange(len(members)) + 0.5) / len(members)
-    chosen = np.argsort(shares, kind="stable")
-    names = tuple(map(str, range(10)))
-    train, test = np.sort(chosen[:DIGITS_TRAIN]), np.sort(chosen[DIGITS_TRAIN:])
-    return (
-        Dataset(images[train], labels[train], names),
-        Dataset(images[test], labels[test], names),
-    )
+    order = np.argsort(shares, kind="stable")
+    chosen = np.sort(order[:DIGITS_TRAIN] if split == "training" else order[DIGITS_TRAIN:])
+    return LabelledImages(pixels[chosen], labels[chosen], tuple(map(str, range(10))))
 
 
 def synthetic(
@@ -293,60 +505,118 @@ def synthetic(
     return Dataset(images, labels, tuple(f"class{label}" for label in range(classes)))
 
 
-def statistics(
-    images: NDArray[np.uint8], normalization: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (mean, scale), broadcastable to [H, W, C], of images scaled to [0, 1].
+def measure(chunks: Iterable[NDArray[np.uint8]], normalization: str, colors: bool) -> Statistics:
+    """Return the statistics that a recipe needs of its training images.
 
-    Networks take (image / 255 - mean) * scale.
+    They come in chunks, uint8 [N, H, W, C]; the result does not depend on how they are divided.
     """
-    channels = images.shape[3]
+    if normalization not in ("unit", "pixel_mean", "channel_mean_std"):
+        raise ValueError(f"unknown normalization {normalization!r}")
+    # All sums are of whole numbers, and exact.
+    images, total, counts, products = 0, np.zeros(()), np.zeros(()), np.zeros(())
+    for chunk in chunks:
+        images += len(chunk)
+        if normalization == "pixel_mean":
+            total = total + chunk.sum(axis=0, dtype=np.float64)
+        if normalization == "channel_mean_std" or colors:
+            counts = counts + np.stack(
+                [
+                    np.bincount(plane.reshape(-1), minlength=256)
+                    for plane in np.moveaxis(chunk, 3, 0)
+                ]
+            )
+        if colors:
+            pixels = chunk.reshape(-1, chunk.shape[3]).astype(np.float64)
+            products = products + pixels.T @ pixels
+        channels = chunk.shape[3]
+    if not images:
+        raise ValueError("no images")
+    directions = _principal_colors(counts, products) if colors else None
     zeros, ones = np.zeros((1, 1, channels)), np.ones((1, 1, channels))
     if normalization == "unit":
-        return zeros, ones
+        return Statistics(zeros, ones, directions)
     if normalization == "pixel_mean":
-        return images.mean(axis=0, dtype=np.float64) / 255, ones
-    if normalization != "channel_mean_std":
-        raise ValueError(f"unknown normalization {normalization!r}")
-    counts = np.stack(
-        [np.bincount(images[..., c].reshape(-1), minlength=256) for c in range(channels)]
-    )
+        return Statistics(total / images / 255, ones, directions)
     values = np.arange(256) / 255
     shares = counts / counts.sum(axis=1, keepdims=True)
     mean = shares @ values
     variance = (shares * (values - mean[:, None]) ** 2).sum(axis=1)
     deviation = np.sqrt(np.where(variance > 0, variance, 1.0))
-    return mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape)
+    return Statistics(mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape), directions)
 
 
-def measure(images: NDArray[np.uint8], normalization: str, colors: bool) -> Statistics:
-    """Return the statistics that a recipe needs of its training images, uint8 [N, H, W, C]."""
-    directions = principal_colors(images) if colors else None
-    return Statistics(*statistics(images, normalization), directions)
+def statistics(
+    images: NDArray[np.uint8], normalization: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return (mean, scale) of images, uint8 [N, H, W, C]."""
+    found = measure(_slices(images), normalization, colors=False)
+    return found.mean, found.scale
 
 
 def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the principal components of the pixels, scaled to [0, 1], as rows [C, C].
+    """Return the principal colours of images, uint8 [N, H, W, C], as rows [C, C]."""
+    found = measure(_slices(images), "unit", colors=True)
+    assert found.directions is not None
+    return found.directions
 
-    Each is as long as its variance, as in AlexNet (Krizhevsky et al., 2012).
+
+def _principal_colors(
+    counts: NDArray[np.float64], products: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the principal components of pixels, scaled to [0, 1], as rows [C, C].
+
+    Each is as long as its variance, as in AlexNet (Krizhevsky et al., 2012). `counts`,
+    [C, 256], tell how often each value is taken, `products`, [C, C], are sums over pixels.
     """
-    channels = images.shape[3]
-    total, products = np.zeros(channels), np.zeros((channels, channels))
-    for start in range(0, len(images), 1024):
-        pixels = images[start : start + 1024].reshape(-1, channels).astype(np.float64)
-        total += pixels.sum(axis=0)
-        products += pixels.T @ pixels
-    count = images.size // channels
-    mean = total / count
-    variances, directions = np.linalg.eigh((products / count - np.outer(mean, mean)) / 255**2)
+    pixels = counts[0].sum()
+    mean = counts @ np.arange(256) / pixels
+    covariance = (products / pixels - np.outer(mean, mean)) / 255**2
+    variances, directions = np.linalg.eigh(covariance)
     # The sign of a component is the solver's choice.
     largest = np.abs(directions).argmax(axis=0)
-    signs = np.sign(directions[largest, np.arange(channels)])
+    signs = np.sign(directions[largest, np.arange(len(mean))])
     return np.asarray((directions * signs * variances).T, dtype=np.float64)
 
 
-def _checked(statistics: Statistics, height: int, width: int, channels: int) -> Statistics:
-    """Return statistics of images of this size; raise DataError for others."""
+def _measured(
+    dataset: Dataset | StreamedDataset, normalization: str, colors: bool
+) -> Mapping[str, NDArray[np.float64]]:
+    count = min(len(dataset), MEASURED)
+    indices = np.arange(count) * len(dataset) // count
+    return measure(_chunks(dataset, indices), normalization, colors).tensors()
+
+
+def _chunks(
+    dataset: Dataset | StreamedDataset, indices: NDArray[np.int64]
+) -> Iterator[NDArray[np.uint8]]:
+    if isinstance(dataset, Dataset):
+        whole = len(indices) == len(dataset)
+        yield from _slices(dataset.images if whole else dataset.images[indices])
+        return
+    with shown_progress(len(indices), "measuring images", "image") as advance:
+        for start in range(0, len(indices), CHUNK):
+            chunk = dataset.read(indices[start : start + CHUNK])
+            advance(len(chunk))
+            yield chunk
+
+
+def _slices(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    return (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+
+
+def _check_classes(names: tuple[str, ...], classes: int) -> None:
+    if len(names) != classes:
+        raise DataError(f"{len(names)} classes found, the network has {classes}")
+
+
+def _check_same(train: tuple[str, ...], test: tuple[str, ...]) -> None:
+    if train != test:
+        difference = sorted(set(train) ^ set(test))
+        raise DataError(f"class {difference[0]!r} is in one of train and test only")
+
+
+def _check_statistics(statistics: Statistics, height: int, width: int, channels: int) -> None:
+    """Raise DataError unless statistics are of images of this size."""
     allowed = {(1, 1, channels), (height, width, channels)}
     for name, array in statistics.tensors().items():
         if array.shape not in ({(channels, channels)} if name == "data.colors" else allowed):
@@ -354,7 +624,6 @@ def _checked(statistics: Statistics, height: int, width: int, channels: int) -> 
                 f"the checkpoint's {name} has shape {list(array.shape)}, "
                 f"the network takes images of {[height, width, channels]}"
             )
-    return statistics
 
 
 def _noise(right: NDArray[np.int64], given: NDArray[np.int64], classes: int) -> LabelNoise:
@@ -362,30 +631,24 @@ def _noise(right: NDArray[np.int64], given: NDArray[np.int64], classes: int) -> 
     return LabelNoise(counts.reshape(classes, classes))
 
 
-def _digest(*datasets: Dataset) -> str:
-    """Return the SHA-256 of datasets: their images, labels and classes."""
-    total = hashlib.sha256()
-    for dataset in datasets:
-        total.update(json.dumps([dataset.images.shape, dataset.classes]).encode())
-        total.update(np.ascontiguousarray(dataset.labels, dtype="<i8").tobytes())
-        total.update(np.ascontiguousarray(dataset.images).tobytes())
-    return total.hexdigest()
+def _digest(content: str, labels: NDArray[np.int64], classes: tuple[str, ...]) -> str:
+    """Return the SHA-256 of a dataset, given that of its images."""
+    order = hashlib.sha256(np.ascontiguousarray(labels, dtype="<i8").tobytes()).hexdigest()
+    return _key(content, order, *classes)
 
 
-def _split(data_dir: Path, names: Sequence[str]) -> Path:
-    for name in names:
-        if (data_dir / name).is_dir():
-            return data_dir / name
-    raise DataError(f"{data_dir}: no folder {' or '.join(names)}")
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
-def _check_memory(folder: Path, shape: tuple[int, ...]) -> None:
-    if not hasattr(os, "sysconf"):
-        return
-    needed = int(np.prod(shape))
-    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > 0.8 * present:
-        raise DataError(
-            f"{folder}: {shape[0]} images take {needed / 1e9:.1f} GB in memory, "
-            f"this machine has {present / 1e9:.1f} GB"
-        )
+def _memory() -> float:
+    """Return the bytes of memory that this process may use."""
+    limits = []
+    if hasattr(os, "sysconf"):
+        limits.append(float(os.sysconf("SC_PHYS_PAGES")) * os.sysconf("SC_PAGE_SIZE"))
+    for path in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            limits.append(float((Path("/sys/fs/cgroup") / path).read_text()))
+        except (OSError, ValueError):
+            continue
+    return min(limits, default=float("inf"))

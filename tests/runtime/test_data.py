@@ -162,7 +162,7 @@ def test_statistics_are_those_of_the_images_that_are_trained_on() -> None:
 def test_statistics_pass_through_a_checkpoints_tensors() -> None:
     images = synthetic(50, classes=3, height=5, width=4, channels=3).images
     for colors in (False, True):
-        kept = measure(images, "channel_mean_std", colors)
+        kept = measure([images], "channel_mean_std", colors)
         tensors = kept.tensors() | {"head.weight": np.zeros(2)}
         read = Statistics.from_tensors(tensors)
         assert read is not None
