@@ -24,6 +24,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from checkpoint import replaced
 from images import DataError, ImageFiles, check
 
 FORMAT = 1
@@ -225,17 +226,6 @@ def locked(path: Path) -> Iterator[bool]:
         yield held
 
 
-@contextlib.contextmanager
-def written_beside(path: Path) -> Iterator[Path]:
-    """Yield a path to write; at the end what it holds replaces `path`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]], None]) -> None:
     header = io.BytesIO()
     layout = {"descr": "|u1", "fortran_order": False, "shape": shape}
@@ -247,7 +237,7 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]
             f"{path.parent}: {size / 1e9:.1f} GB are needed for decoded images, "
             f"{free / 1e9:.1f} GB are free: pass another --cache-dir"
         )
-    with written_beside(path) as temporary:
+    with replaced(path) as temporary:
         with temporary.open("w+b") as file:
             file.write(header.getvalue())
             _allocate(file, size)
@@ -257,7 +247,7 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]
         described = {"format": FORMAT, "shape": shape, "sha256": array_digest(array)}
         del array
         path.with_suffix(".json").unlink(missing_ok=True)
-    with written_beside(path.with_suffix(".json")) as temporary:
+    with replaced(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(described), encoding="utf-8")
 
 
@@ -333,8 +323,7 @@ def _load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
 
 def _save_arrays(path: Path, **arrays: NDArray[Any]) -> None:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with written_beside(path) as temporary, temporary.open("wb") as file:
+        with replaced(path) as temporary, temporary.open("wb") as file:
             np.savez(file, format=np.array(FORMAT), **arrays)  # type: ignore[arg-type]
     except OSError as error:
         raise _unwritable(path.parent, error) from None
