@@ -97,13 +97,14 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def subset(self, indices: NDArray[np.int64]) -> Dataset:
-        """Return some of the samples."""
-        return Dataset(self.images[indices], self.labels[indices], self.classes)
-
     def split(self, held_out: NDArray[np.int64]) -> tuple[Dataset, Dataset]:
         """Return the other samples, and those held out."""
-        return self.subset(np.delete(np.arange(len(self)), held_out)), self.subset(held_out)
+        others = np.delete(np.arange(len(self)), held_out)
+        rest, chosen = (
+            Dataset(self.images[part], self.labels[part], self.classes)
+            for part in (others, held_out)
+        )
+        return rest, chosen
 
     def check_batch_size(self, batch_size: int) -> None:
         """Raise DataError if there are fewer images than a batch has."""
@@ -235,13 +236,14 @@ def load_data(
         part = reader.part("training")
         _check_same(part.dataset.classes, test.dataset.classes)
     else:
-        part = _Part(test.dataset.subset(np.arange(0)), "")
-    rest, chosen = part.dataset, None
+        part = _Part(_empty(test.dataset), "")
+    rest: Dataset | StreamedDataset = part.dataset
+    chosen: Dataset | StreamedDataset | None = None
     if validation and len(rest):
         if validation >= len(rest):
             raise DataError(f"{validation} images to hold out, but only {len(rest)} in all")
         held = held_out(seed, validation, len(rest))
-        rest, chosen = rest.subset(np.delete(np.arange(len(rest)), held)), rest.subset(held)
+        rest, chosen = rest.split(held)
     colors = colors and training
     if statistics is None or (colors and statistics.directions is None):
         key = _key(part.digest, height, width, channels, normalization, colors, validation, seed)
@@ -255,7 +257,7 @@ def load_data(
     _check_statistics(statistics, height, width, channels)
     noise = None
     if not training:
-        rest, chosen, part = rest.subset(np.arange(0)), None, replace(part, digest="", skipped=())
+        rest, chosen, part = _empty(rest), None, _Part(_empty(rest), "")
     elif clean_labels < 1:
         labels = noisy_labels(seed, rest.labels, classes, clean_labels)
         noise = _noise(rest.labels, labels, classes)
@@ -602,6 +604,11 @@ def _chunks(
 
 def _slices(images: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
     return (images[start : start + CHUNK] for start in range(0, len(images), CHUNK))
+
+
+def _empty(dataset: Dataset | StreamedDataset) -> Dataset:
+    images = np.empty((0, 1, 1, 1), dtype=np.uint8)
+    return Dataset(images, np.empty(0, dtype=np.int64), dataset.classes)
 
 
 def _check_classes(names: tuple[str, ...], classes: int) -> None:
