@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from ranspec.analysis.reference import mixed_labels
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
 from ranspec.runtime.data import Statistics, measure, synthetic
@@ -25,7 +26,7 @@ from ranspec.runtime.sampling import (
     crop_and_flip,
     cutmix_boxes,
     mixup_shares,
-    view_maps,
+    ten_crop_maps,
 )
 from ranspec.spec import load_spec
 
@@ -56,6 +57,10 @@ def cut(images, draws, statistics):
     return cutmix(normalize(images, statistics), draws.boxes)
 
 
+def labelled(images, draws, statistics):
+    return mix_labels(draws.labels, draws.kept, 10)
+
+
 def viewed(images, draws, statistics):
     return normalize(warp(images, draws.views[3:4], (5, 7)), statistics)
 
@@ -68,7 +73,7 @@ def everything(images, draws, statistics):
     return cutmix(mixup(images, draws.kept), draws.boxes)
 
 
-FUNCTIONS = {function.__name__: function for function in (mixed, cut, viewed, everything)}
+FUNCTIONS = {function.__name__: function for function in (mixed, cut, labelled, viewed, everything)}
 """
 
 FRAMEWORKS = {
@@ -83,6 +88,8 @@ def put_measures(statistics, dtype):
     return put_statistics(statistics, "cpu", getattr(torch, dtype))
 
 def array(images):
+    if images.ndim == 2:
+        return images.numpy()
     assert images.is_contiguous(memory_format=torch.channels_last)
     return images.permute(0, 2, 3, 1).numpy()
 
@@ -102,7 +109,8 @@ def array(images):
 MODES = {"graph": tf.function}
 EAGER = {"eager": lambda function: function}
 COMPILED = {"compiled": lambda function: tf.function(function, jit_compile=True)}
-MORE = {"mixed": EAGER, "cut": EAGER, "viewed": EAGER, "everything": EAGER | COMPILED}
+MORE = dict.fromkeys(("mixed", "cut", "labelled", "viewed"), EAGER)
+MORE["everything"] = EAGER | COMPILED
 """,
     "jax": """
 import jax
@@ -117,7 +125,7 @@ def array(images):
 
 MODES = {"compiled": jax.jit}
 EAGER = {"eager": lambda function: function}
-MORE = {"mixed": EAGER, "cut": EAGER, "viewed": EAGER, "everything": EAGER}
+MORE = dict.fromkeys(("mixed", "cut", "labelled", "viewed", "everything"), EAGER)
 """,
 }
 
@@ -138,7 +146,7 @@ def digest(name, function, images, draws, statistics, rows=slice(None)):
     for dtype in ("float32", "float64"):
         for mode, compiler in (MODES | MORE.get(name, {})).items():
             batch = array(compiler(function)(images, draws, put_measures(statistics, dtype)))
-            assert batch.dtype == dtype, batch.dtype
+            assert batch.dtype == ("float32" if name == "labelled" else dtype)
             digest = hashlib.sha256(np.ascontiguousarray(batch).tobytes()).hexdigest()
             found[f"{name} {dtype} {mode}"] = digest
 
@@ -181,6 +189,7 @@ def drawn() -> dict[str, NDArray[Any]]:
     options |= {"shift": 0.3, "zoom": 0.2, "shear": 0.2, "rotation": 40}
     return {
         "images": images,
+        "labels": np.arange(COUNT) * 7 % 10,
         "mean": statistics.mean,
         "scale": statistics.scale,
         "directions": statistics.directions,
@@ -190,7 +199,7 @@ def drawn() -> dict[str, NDArray[Any]]:
         "shares": color_shares(0, 0, COUNT, 3, 0.1),
         "kept": mixup_shares(0, 0, COUNT, 0.4),
         "boxes": cutmix_boxes(0, 0, COUNT, HEIGHT, WIDTH, 1.0),
-        "views": view_maps(HEIGHT, WIDTH, 5, 7, crops=10, size=0.7),
+        "views": ten_crop_maps(HEIGHT, WIDTH, 6, 8, 5, 7),
     }
 
 
@@ -247,9 +256,18 @@ def test_batches_have_equal_bytes_in_every_framework_and_mode(
         for case, digest in found.items():
             recipe, dtype, mode = case.split()
             digests.setdefault(f"{recipe} {dtype}", {})[f"{framework} {mode}"] = digest
-    assert len(digests) == 2 * (4 + len(recipes()))
+    assert len(digests) == 2 * (5 + len(recipes()))
     for case, modes in digests.items():
         assert len(set(modes.values())) == 1, f"{case}: {modes}"
+
+
+def test_mixed_labels_are_those_of_the_reference(
+    drawn: dict[str, NDArray[Any]], batches: dict[str, dict[str, str]]
+) -> None:
+    targets = mixed_labels(drawn["labels"], drawn["kept"], 10)
+    digest = hashlib.sha256(targets.astype(np.float32).tobytes()).hexdigest()
+    for found in batches.values():
+        assert {found[case] for case in found if case.startswith("labelled ")} == {digest}
 
 
 def test_batches_are_those_of_numpy(batches: dict[str, dict[str, str]]) -> None:

@@ -18,7 +18,7 @@ from ranspec.runtime.sampling import (
     mixup_shares,
     noisy_labels,
     step_seed,
-    view_maps,
+    ten_crop_maps,
 )
 
 
@@ -215,25 +215,23 @@ def test_cutmix_boxes_lie_in_the_image_and_leave_the_share_that_is_told() -> Non
         assert np.isclose(share, kept.mean(), atol=1e-7)
 
 
-def test_ten_views_are_the_centre_and_the_corners_and_their_mirror_images() -> None:
-    image = np.arange(8 * 12).reshape(8, 12)
-    maps = view_maps(8, 12, 4, 6, crops=10, size=0.5)
+def test_ten_crops_are_the_corners_and_the_centre_and_their_mirror_images() -> None:
+    image = np.arange(8 * 10).reshape(8, 10)
+    maps = ten_crop_maps(8, 10, 4, 6, 4, 6)
     assert maps.shape == (10, 2, 3)
     grid = np.stack([*np.meshgrid(np.arange(4), np.arange(6), indexing="ij"), np.ones((4, 6))])
     rows, columns = np.moveaxis(np.einsum("nij,jhw->nihw", maps, grid) / 2**16, 1, 0)
     views = image[rows.astype(int), columns.astype(int)]
-    corners = [(2, 3), (0, 0), (0, 6), (4, 0), (4, 6)]
+    corners = [(0, 0), (0, 4), (4, 0), (4, 4), (2, 2)]
     crops = [image[top : top + 4, left : left + 6] for top, left in corners]
-    assert np.array_equal(views[:5], crops)
-    assert np.array_equal(views[5:], [image[:, ::-1][t : t + 4, c : c + 6] for t, c in corners])
-    assert np.array_equal(view_maps(8, 12, 4, 6, crops=1, size=0.5), maps[:1])
+    assert np.array_equal(views, crops + [crop[:, ::-1] for crop in crops])
 
 
-def test_views_are_resized_to_the_networks_input() -> None:
-    outer = corners(view_maps(64, 64, 64, 64, crops=10, size=0.875), 64, 64)
+def test_ten_crops_are_resized_to_the_networks_input() -> None:
+    outer = corners(ten_crop_maps(64, 64, 56, 56, 64, 64), 64, 64)
     low, high = outer.min(axis=1), outer.max(axis=1)
     assert np.allclose(high - low, 56, atol=0.01)
-    assert np.allclose(low[:5] + 0.5, [(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)], atol=0.01)
-    assert np.allclose(low[5:] + 0.5, [(4, 4), (0, 8), (0, 0), (8, 8), (8, 0)], atol=0.01)
-    whole = view_maps(9, 7, 9, 7, crops=1, size=1.0)
-    assert (whole == 2**16 * np.eye(2, 3)).all()
+    assert np.allclose(low[:5] + 0.5, [(0, 0), (0, 8), (8, 0), (8, 8), (4, 4)], atol=0.01)
+    assert np.allclose(low[5:], low[:5], atol=0.01)
+    with pytest.raises(ValueError, match="crops of 65 x 56 of an image of 64 x 64"):
+        ten_crop_maps(64, 64, 65, 56, 64, 64)

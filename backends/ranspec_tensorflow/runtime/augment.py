@@ -150,6 +150,12 @@ def cutmix(images: tf.Tensor, boxes: tf.Tensor) -> tf.Tensor:
     return tf.where(inside, partners(images), images)
 
 
+def mix_labels(labels: tf.Tensor, shares: tf.Tensor, classes: int) -> tf.Tensor:
+    """Mix labels [N] with their partners', keeping the shares [N] of their own: [N, classes]."""
+    targets = tf.one_hot(labels, classes, dtype=shares.dtype)
+    return shares[:, None] * targets + (1 - shares[:, None]) * partners(targets)
+
+
 def _neighbours(points: tf.Tensor, size: int) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """Return the pixels before and after points [N, H, W], and the latter's units, with C last."""
     points = tf.clip_by_value(points, 0, (size - 1) * UNIT)

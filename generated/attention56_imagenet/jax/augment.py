@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -141,6 +142,12 @@ def cutmix(images: Array, boxes: Array) -> Array:
     inside_columns = (columns >= left) & (columns < right)
     inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]
     return jnp.where(inside, partners(images), images)
+
+
+def mix_labels(labels: Array, shares: Array, classes: int) -> Array:
+    """Mix labels [N] with their partners', keeping the shares [N] of their own: [N, classes]."""
+    targets = jax.nn.one_hot(labels, classes, dtype=shares.dtype)
+    return shares[:, None] * targets + (1 - shares[:, None]) * partners(targets)
 
 
 def _neighbours(points: Array, size: int) -> tuple[Array, Array, Array]:

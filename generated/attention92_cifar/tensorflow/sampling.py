@@ -204,26 +204,27 @@ def beta_quantiles(concentration: float) -> NDArray[np.uint64]:
     return np.array([*below, *above], dtype=np.uint64)
 
 
-def view_maps(
-    image_height: int, image_width: int, height: int, width: int, *, crops: int, size: float
+def ten_crop_maps(
+    image_height: int, image_width: int, crop_height: int, crop_width: int, height: int, width: int
 ) -> NDArray[np.int32]:
-    """Return where an evaluated image is cropped, int32 [crops, 2, 3], in units of `affine_maps`.
+    """Return the maps of ten-crop testing, int32 [10, 2, 3], in the units of `affine_maps`.
 
-    Crops have `size` times the image's height and width. One is the centre; ten are the centre and
-    the four corners, and the five mirrored. Maps take (row, column, 1) of what the network is
-    given, of `height` and `width`, to a row and a column of the image.
+    They take points of what the network is given, of `height` and `width`, to those of the four
+    corners and the centre of an image, then of the same mirrored.
     """
-    down, across = size * image_height / height, size * image_width / width
-    bottom, right = (1 - size) * image_height, (1 - size) * image_width
-    corners = [(bottom / 2, right / 2), (0, 0), (0, right), (bottom, 0), (bottom, right)]
+    if crop_height > image_height or crop_width > image_width:
+        raise ValueError(
+            f"crops of {crop_height} x {crop_width} of an image of {image_height} x {image_width}"
+        )
+    bottom, right = image_height - crop_height, image_width - crop_width
+    corners = [(0, 0), (0, right), (bottom, 0), (bottom, right), (bottom / 2, right / 2)]
+    down, across = crop_height / height, crop_width / width
     maps = [
         [[down, 0, row + (down - 1) / 2], [0, across, column + (across - 1) / 2]]
         for row, column in corners
     ]
-    maps += [
-        [rows, [0, -across, right + width * across - 1 - column]] for rows, (_, _, column) in maps
-    ]
-    return np.asarray(np.rint(np.array(maps[:crops]) * 2**FRACTION_BITS), dtype=np.int32)
+    maps += [[rows, [0, -across, column + across * (width - 1)]] for rows, (_, _, column) in maps]
+    return np.asarray(np.rint(np.array(maps) * 2**FRACTION_BITS), dtype=np.int32)
 
 
 def noisy_labels(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 UNIT = 2**16
@@ -153,6 +154,12 @@ def cutmix(images: Tensor, boxes: Tensor) -> Tensor:
     inside_columns = (columns >= left) & (columns < right)
     inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
     return torch.where(inside, partners(images), images)
+
+
+def mix_labels(labels: Tensor, shares: Tensor, classes: int) -> Tensor:
+    """Mix labels [N] with their partners', keeping the shares [N] of their own: [N, classes]."""
+    targets = F.one_hot(labels, classes).to(shares.dtype)
+    return shares[:, None] * targets + (1 - shares[:, None]) * partners(targets)
 
 
 def _neighbours(points: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
