@@ -88,4 +88,4 @@ def test_a_stopped_run_tests_its_best_epoch_and_a_resumed_one_ends_as_it(
     assert all(np.array_equal(again[name], tensors[name]) for name in tensors)
     assert resumed[-1] == whole[-1]
     ended = run(tmp_path, "--output", "more", "--resume", "others/checkpoint.safetensors")
-    assert ended == whole[-1:]
+    assert ended[-1] == whole[-1]

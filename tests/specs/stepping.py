@@ -151,10 +151,10 @@ def _network(train: Any) -> Any:
     return next(v for v in vars(train).values() if getattr(v, "__module__", "") == "model")
 
 
-def _batch(train: Any, size: int) -> tuple[Any, Any]:
+def _batch(recipe: Any, size: int) -> tuple[Any, Any]:
     generator = np.random.default_rng(0)
-    images = generator.normal(size=(2, size, size, train.CHANNELS)).astype(np.float32)
-    return images, generator.integers(0, train.CLASSES, 2)
+    images = generator.normal(size=(2, size, size, recipe.CHANNELS)).astype(np.float32)
+    return images, generator.integers(0, recipe.CLASSES, 2)
 
 
 def _serve(connection: Connection, take_step: Step) -> None:
@@ -167,8 +167,8 @@ def _serve(connection: Connection, take_step: Step) -> None:
         sys.path.insert(0, folder)
         try:
             train = importlib.import_module("train")
-            importlib.import_module("weights")
-            connection.send(take_step(train, *_batch(train, size), run))
+            recipe = importlib.import_module("recipe")
+            connection.send(take_step(train, *_batch(recipe, size), run))
         except Exception:
             connection.send(traceback.format_exc())
         finally:
