@@ -161,7 +161,7 @@ for name, (channels, normalization) in json.loads((folder / "recipes.json").read
     module = import_module(name)
     recipe = module.Recipe()
     images = synthetic(40, classes=10, height=9, width=12, channels=channels).images
-    statistics = measure(images, normalization, True)
+    statistics = measure([images], normalization, True)
     function = partial(module.training_images, recipe=recipe)
     draws = module.draw(1, len(images), recipe)
     digest(name, function, images, draws, statistics, draws.indices)
@@ -182,7 +182,7 @@ def recipes() -> dict[tuple[int, str, str], Path]:
 @pytest.fixture(scope="module")
 def drawn() -> dict[str, NDArray[Any]]:
     images = synthetic(COUNT, classes=10, height=HEIGHT, width=WIDTH, channels=3).images
-    statistics = measure(images, "channel_mean_std", True)
+    statistics = measure([images], "channel_mean_std", True)
     assert statistics.directions is not None
     offsets, flips = crop_and_flip(0, 0, COUNT, 3, True)
     options: dict[str, Any] = {"area": (0.08, 1.0), "ratio": (0.75, 1.333), "flip": True}
@@ -276,7 +276,7 @@ def test_batches_are_those_of_numpy(batches: dict[str, dict[str, str]]) -> None:
     (channels, normalization, _) = plain[0]
     number = list(recipes()).index(plain[0])
     images = synthetic(COUNT, classes=10, height=HEIGHT, width=WIDTH, channels=channels).images
-    statistics: Statistics = measure(images, normalization, False)
+    statistics: Statistics = measure([images], normalization, False)
     for dtype in (np.float32, np.float64):
         mean, scale = (statistics.mean * 255).astype(dtype), (statistics.scale / 255).astype(dtype)
         batch = (images[batch_indices(0, 1, 16, COUNT)] - mean) * scale
