@@ -180,7 +180,7 @@ def template_environment(package: str) -> Environment:
 
 def _import_from(names: list[str], module: str) -> str:
     """Write an import, sorted and wrapped as formatters do."""
-    names = sorted(names)
+    names = sorted(names, key=lambda name: (not name.isupper(), name[0].islower(), name))
     line = f"from {module} import {', '.join(names)}"
     if len(line) <= LINE_LENGTH:
         return line

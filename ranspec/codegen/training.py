@@ -7,33 +7,37 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import PurePosixPath
+from typing import Annotated, get_origin
 
 from ranspec.errors import RanspecError
+from ranspec.runtime import schedule as schedules
+from ranspec.runtime import settings as setting_types
 from ranspec.spec.model import Spec
 from ranspec.spec.training import (
     Augmentation,
-    ConstantSchedule,
-    CosineSchedule,
-    ExponentialSchedule,
     Optimizer,
-    PlateauSchedule,
     RmsProp,
     Schedule,
     Sgd,
-    StepSchedule,
     Test,
     Training,
-    Warmup,
 )
 
 LINE_LENGTH = 100
-SETTING_TYPES = ("Count", "Fraction", "Positive", "Rate")
-INTEGERS = "tuple[Count, ...]"
-PAIR = "tuple[Rate, Rate]"
 FLIP = "flip images at random, left to right"
+
+SCHEDULE = {
+    "factor": ("learning_rate_factor", "Share", "factor of each change"),
+    "at": ("learning_rate_steps", "tuple[Steps, ...], RISING", "when the rate changes"),
+    "every": ("learning_rate_every", "Steps", "steps between changes of the rate"),
+    "patience": ("learning_rate_patience", "Patience", "epochs to wait for a better one"),
+    "least": ("learning_rate_least", "LowestRate", "lowest learning rate"),
+}
+"""Name, type and help of the settings of schedules, by the key of the language."""
 
 RUNTIME_MODULES = (
     "archives.py",
@@ -73,7 +77,15 @@ class TrainingContext:
     deviation: str
     optimizer: str
     schedule: str
-    warmed_up: bool
+    rate: tuple[str, ...]
+    """The arguments of the schedule's function, none for a constant rate."""
+    warmup: str
+    """Its kind, or nothing."""
+    decayed: str
+    """What the names of kernels with an L2 penalty begin with."""
+    accumulated: bool
+    clipped: bool
+    averaged: bool
     top5: bool
     validated: bool
     stopping: bool
@@ -82,6 +94,10 @@ class TrainingContext:
     warped: tuple[str, ...]
     """The settings of the affine maps, if there are any."""
     colored: bool
+    mixed: str
+    """mixup or cutmix, or nothing."""
+    crops: str
+    """The crops that images are tested by, if not the whole image."""
     smoothed: bool
     noisy: bool
     dropout: bool
@@ -91,10 +107,14 @@ class TrainingContext:
     augment_functions: tuple[str, ...]
     sampling_functions: tuple[str, ...]
     settings: tuple[str, ...]
+    setting_types: tuple[str, ...]
     recipe_augment: tuple[str, ...]
     recipe_sampling: tuple[str, ...]
+    recipe_schedule: tuple[str, ...]
     recipe_types: tuple[str, ...]
     recipe_settings: tuple[str, ...]
+    checks: tuple[tuple[str, str], ...]
+    """What settings of the recipe must not be together, and what is said then."""
 
 
 def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingContext:
@@ -107,10 +127,12 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
     warped = tuple(name for name, _, _ in _geometry(augmentation))
     cropped = not warped and (augmentation.pad > 0 or augmentation.flip)
     colored = augmentation.color > 0
+    mixed = "mixup" if augmentation.mixup > 0 else "cutmix" if augmentation.cutmix > 0 else ""
+    tested = recipe.test != Test()
     validated, stopping = recipe.validation > 0, recipe.early_stopping
     noisy = recipe.clean_labels < 1
     dropout = spec.head.dropout > 0
-    settings = _recipe(recipe)
+    settings, warmup = _recipe(recipe), recipe.learning_rate.warmup
     return TrainingContext(
         name=spec.name,
         network=_literal(spec.name),
@@ -127,7 +149,12 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
         deviation=_literal(recipe.initialization.deviation),
         optimizer=recipe.optimizer.kind,
         schedule=recipe.learning_rate.kind,
-        warmed_up=_warmup(recipe.learning_rate) is not None,
+        rate=tuple(_rate(recipe.learning_rate)),
+        warmup=warmup.kind if warmup else "",
+        decayed=_literal("head." if recipe.optimizer.decayed_weights == "head" else ""),
+        accumulated=recipe.micro_batches > 1,
+        clipped=recipe.gradient_clipping is not None,
+        averaged=recipe.weight_average > 0,
         top5=spec.classes > 5,
         validated=validated,
         stopping=stopping is not None,
@@ -135,6 +162,8 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
         cropped=cropped,
         warped=warped,
         colored=colored,
+        mixed=mixed,
+        crops=_crops(recipe.test),
         smoothed=recipe.label_smoothing > 0,
         noisy=noisy,
         dropout=dropout,
@@ -153,24 +182,42 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
             noisy_labels=noisy,
             step_seed=dropout,
         ),
-        settings=(*_run(spec), *_recipe(recipe), *_reports(recipe)),
+        settings=(*_run(spec), *settings, *_reports(recipe)),
+        setting_types=(
+            *_mentioned((*settings, *_reports(recipe))),
+            "fail",
+            "parse_settings",
+        ),
         recipe_augment=_used(
             crop_and_flip_images=cropped,
+            cutmix=mixed == "cutmix",
+            mix_labels=bool(mixed),
+            mixup=mixed == "mixup",
             normalize=True,
             shift_colors=colored,
-            warp=bool(warped),
+            warp=bool(warped) or tested,
         ),
         recipe_sampling=_used(
             affine_maps=bool(warped),
             batch_indices=True,
             color_shares=colored,
             crop_and_flip=cropped,
+            crop_boxes="area" in warped,
+            cutmix_boxes=mixed == "cutmix",
+            cutmix_shares=mixed == "cutmix",
+            mixup_shares=mixed == "mixup",
             step_seed=dropout,
+            view_maps=tested,
         ),
-        recipe_types=tuple(
-            kind for kind in SETTING_TYPES if any(re.search(rf"\b{kind}\b", s) for s in settings)
+        recipe_schedule=_used(
+            **{
+                f"{recipe.learning_rate.kind}_schedule": recipe.learning_rate.kind != "constant",
+                "linear_warmup": warmup is not None and warmup.kind == "linear",
+            }
         ),
+        recipe_types=_mentioned(settings),
         recipe_settings=settings,
+        checks=tuple(_checks(recipe)),
     )
 
 
@@ -182,10 +229,6 @@ PENDING: dict[str, Callable[[Training], bool]] = {
     "augmentation.mixup": lambda recipe: recipe.augmentation.mixup > 0,
     "augmentation.cutmix": lambda recipe: recipe.augmentation.cutmix > 0,
     "test": lambda recipe: recipe.test != Test(),
-    "learning_rate.kind": lambda recipe: recipe.learning_rate.kind == "cosine",
-    "learning_rate.warmup": lambda recipe: (
-        _warmup(recipe.learning_rate) != recipe.learning_rate.warmup
-    ),
 }
 """What the language has and templates do not write yet, by key."""
 
@@ -194,6 +237,17 @@ def _check_written(recipe: Training) -> None:
     for key, asked in PENDING.items():
         if asked(recipe):
             raise RanspecError(f"train.{key}: generated code has no such training yet")
+
+
+def _mentioned(settings: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of types and limits that settings have."""
+    code = " ".join(re.sub('"[^"]*"', "", setting) for setting in settings)
+    return tuple(
+        name
+        for name, value in vars(setting_types).items()
+        if (get_origin(value) is Annotated or isinstance(value, setting_types.Rising))
+        and re.search(rf"\b{name}\b", code)
+    )
 
 
 def _used(**functions: bool) -> tuple[str, ...]:
@@ -215,25 +269,33 @@ def _run(spec: Spec) -> tuple[str, ...]:
 def _recipe(recipe: Training) -> tuple[str, ...]:
     settings = [
         _setting("seed", "Count", "seed of weights, sample order, augmentation", recipe.seed),
-        _setting("iterations", "Positive", "steps to train", recipe.iterations),
-        _setting("batch_size", "Positive", "images per step", recipe.batch_size),
-        *_schedule(recipe.learning_rate),
-        *_optimizer(recipe.optimizer),
+        _setting("iterations", "Steps", "steps to train", recipe.iterations),
+        _setting("batch_size", "BatchSize", "images per step", recipe.batch_size),
     ]
+    if recipe.micro_batches > 1:
+        help = "parts of a batch, one after the other"
+        settings.append(_setting("micro_batches", "BatchSize", help, recipe.micro_batches))
+    settings += [*_schedule(recipe.learning_rate), *_optimizer(recipe.optimizer)]
+    if recipe.gradient_clipping is not None:
+        help = "largest norm of all gradients"
+        settings.append(_setting("gradient_clipping", "Rate", help, recipe.gradient_clipping))
+    if recipe.weight_average > 0:
+        help = "share that the average of weights keeps"
+        settings.append(_setting("weight_average", "Fraction", help, recipe.weight_average))
     if recipe.validation:
         help = "training images to hold out"
         settings.append(_setting("validation", "Positive", help, recipe.validation))
     if recipe.early_stopping:
         help = "epochs to wait for a better one"
         patience = recipe.early_stopping.patience
-        settings.append(_setting("early_stopping", "Positive", help, patience))
+        settings.append(_setting("early_stopping", "Patience", help, patience))
     settings += _augmentation(recipe.augmentation)
     if recipe.label_smoothing > 0:
         help = "target spread over classes"
         settings.append(_setting("label_smoothing", "Fraction", help, recipe.label_smoothing))
     if recipe.clean_labels < 1:
         help = "share of right training labels"
-        settings.append(_setting("clean_labels", "Rate", help, recipe.clean_labels))
+        settings.append(_setting("clean_labels", "Share", help, recipe.clean_labels))
     return tuple(settings)
 
 
@@ -243,11 +305,15 @@ def _augmentation(augmentation: Augmentation) -> Iterator[str]:
         yield _setting(name, kind, help, getattr(augmentation, name))
     if not geometry and (augmentation.pad > 0 or augmentation.flip):
         help = "zero pixels around an image to crop from"
-        yield _setting("pad", "Count", help, augmentation.pad)
+        yield _setting("pad", "Padding", help, augmentation.pad)
         yield _setting("flip", "bool", FLIP, augmentation.flip)
     if augmentation.color > 0:
         help = "deviation of shares of principal colours"
-        yield _setting("color", "Rate", help, augmentation.color)
+        yield _setting("color", "Fraction", help, augmentation.color)
+    for name in ("mixup", "cutmix"):
+        if concentration := getattr(augmentation, name):
+            help = f"parameter of {name}'s beta distribution"
+            yield _setting(name, "Concentration", help, concentration)
 
 
 def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
@@ -255,13 +321,14 @@ def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
     if not augmentation.warps:
         return ()
     crop = (augmentation.area, augmentation.ratio) != ((1.0, 1.0), (1.0, 1.0))
+    shares, ratios = "tuple[Share, Share], ORDERED", "tuple[Ratio, Ratio], ORDERED"
     settings = (
-        ("area", PAIR, "least and largest share to crop", crop),
-        ("ratio", PAIR, "least and largest width / height of it", crop),
+        ("area", shares, "least and largest share to crop", crop),
+        ("ratio", ratios, "least and largest width / height of it", crop),
         ("shift", "Fraction", "largest shift, as a share of the size", augmentation.shift > 0),
         ("zoom", "Fraction", "largest change of size, as a share", augmentation.zoom > 0),
         ("shear", "Fraction", "largest slant, as a share", augmentation.shear > 0),
-        ("rotation", "Rate", "largest rotation in degrees", augmentation.rotation > 0),
+        ("rotation", "Angle", "largest rotation in degrees", augmentation.rotation > 0),
         ("flip", "bool", FLIP, True),
     )
     return tuple((name, kind, help) for name, kind, help, used in settings if used)
@@ -269,33 +336,32 @@ def _geometry(augmentation: Augmentation) -> tuple[tuple[str, str, str], ...]:
 
 def _schedule(schedule: Schedule) -> Iterator[str]:
     yield _setting("learning_rate", "Rate", "initial learning rate", schedule.initial)
-    if not isinstance(schedule, ConstantSchedule | CosineSchedule):
-        yield _setting("learning_rate_factor", "Rate", "factor of each change", schedule.factor)
-    if isinstance(schedule, StepSchedule):
-        help = "steps at which the rate changes"
-        yield _setting("learning_rate_steps", INTEGERS, help, schedule.at)
-    if isinstance(schedule, ExponentialSchedule):
-        help = "steps between changes of the rate"
-        yield _setting("learning_rate_every", "Positive", help, schedule.every)
-    if isinstance(schedule, PlateauSchedule):
-        help = "epochs to wait for a better one"
-        yield _setting("learning_rate_patience", "Positive", help, schedule.patience)
-    if isinstance(schedule, PlateauSchedule | CosineSchedule):
-        help = "lowest learning rate"
-        yield _setting("learning_rate_least", "Rate", help, schedule.least)
-    if warmup := _warmup(schedule):
-        yield _setting("warmup_steps", "Count", "steps before that rate", warmup.iterations)
-        yield _setting("warmup_rate", "Rate", "learning rate of these steps", warmup.rate)
+    for key in type(schedule).model_fields:
+        if key in SCHEDULE:
+            yield _setting(*SCHEDULE[key], getattr(schedule, key))
+    if warmup := schedule.warmup:
+        yield _setting("warmup_steps", "Steps", "steps before that rate", warmup.iterations)
+        yield _setting("warmup_rate", "Rate", "learning rate of the first", warmup.rate)
 
 
-def _warmup(schedule: Schedule) -> Warmup | None:
-    plain = isinstance(schedule, StepSchedule) and schedule.warmup
-    return schedule.warmup if plain and plain.kind == "constant" else None
+def _rate(schedule: Schedule) -> Iterator[str]:
+    """Yield the arguments of a schedule's function, by the names of its parameters."""
+    if schedule.kind == "constant":
+        return
+    parameters = signature(getattr(schedules, f"{schedule.kind}_schedule")).parameters
+    fields = {key: f"recipe.{name}" for key, (name, _, _) in SCHEDULE.items()} | {
+        "initial": "recipe.learning_rate",
+        "begin": "recipe.warmup_steps" if schedule.warmup else "0",
+        "end": "recipe.iterations",
+    }
+    place, *others = parameters
+    yield place
+    yield from (f"{name}={fields[name]}" for name in others)
 
 
 def _optimizer(optimizer: Optimizer) -> tuple[str, ...]:
     help = "L2 penalty, not on biases or norms"
-    decay = _setting("weight_decay", "Rate", help, optimizer.weight_decay)
+    decay = _setting("weight_decay", "Penalty", help, optimizer.weight_decay)
     if isinstance(optimizer, Sgd):
         return (
             _setting("momentum", "Fraction", "momentum of SGD", optimizer.momentum),
@@ -314,6 +380,33 @@ def _optimizer(optimizer: Optimizer) -> tuple[str, ...]:
         _setting("epsilon", "Rate", "term in Adam's denominator", optimizer.epsilon),
         decay,
     )
+
+
+def _crops(test: Test) -> str:
+    """Return the crops of a test image as maps; nothing where it is taken as a whole."""
+    if test == Test():
+        return ""
+    crops = f"crops={_literal(test.crops)}, size={_literal(test.size)}"
+    return f"view_maps(HEIGHT, WIDTH, HEIGHT, WIDTH, {crops})"
+
+
+def _checks(recipe: Training) -> Iterator[tuple[str, str]]:
+    """Yield what settings must not be together, as Python, and a message on the first of them."""
+    if hasattr(recipe.learning_rate, "least"):
+        yield (
+            "self.learning_rate_least > self.learning_rate",
+            "learning_rate_least is {self.learning_rate_least}, above the initial rate",
+        )
+    if recipe.micro_batches > 1:
+        yield (
+            "self.batch_size % self.micro_batches",
+            "micro_batches is {self.micro_batches}, which does not divide {self.batch_size}",
+        )
+    if recipe.augmentation.mixes:
+        yield (
+            "self.batch_size % 2",
+            "batch_size is {self.batch_size}, but images are mixed in pairs of neighbours",
+        )
 
 
 def _reports(recipe: Training) -> tuple[str, ...]:

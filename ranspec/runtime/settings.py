@@ -82,10 +82,25 @@ class Rising:
 
 
 ANY = Range()
+RISING, ORDERED = Rising(), Rising(strictly=False)
+
 Count = Annotated[int, Range(0, 2**31 - 1)]
 Positive = Annotated[int, Range(1, 2**31 - 1)]
-Rate = Annotated[float, Range(0)]
+Amount = Annotated[float, Range(0)]
+
+# What recipes have, with the limits of the spec language.
+Angle = Annotated[float, Range(0, 180)]
+BatchSize = Annotated[int, Range(1, 65_536)]
+Concentration = Annotated[float, Range(above=0, most=16)]
 Fraction = Annotated[float, Range(0, below=1)]
+LowestRate = Annotated[float, Range(0, 1000)]
+Padding = Annotated[int, Range(0, 64)]
+Patience = Annotated[int, Range(1, 10_000)]
+Penalty = Annotated[float, Range(0, 1)]
+Rate = Annotated[float, Range(above=0, most=1000)]
+Ratio = Annotated[float, Range(0.01, 100)]
+Share = Annotated[float, Range(above=0, most=1)]
+Steps = Annotated[int, Range(1, 100_000_000)]
 
 
 def parse_settings(

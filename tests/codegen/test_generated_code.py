@@ -54,6 +54,11 @@ def test_ruff_would_format_nothing(folders: Path) -> None:
     assert result.returncode == 0, result.stdout
 
 
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_recipe_is_the_same_in_every_framework(spec: str) -> None:
+    assert len({rendered(spec, backend)["recipe.py"] for backend in TRAINING}) == 1
+
+
 @pytest.mark.parametrize("backend", TRAINING)
 @pytest.mark.parametrize("spec", SPECS)
 def test_models_are_short_and_stand_alone(spec: str, backend: str) -> None:

@@ -20,10 +20,10 @@ def test_an_exponential_schedule_drops_at_every_multiple() -> None:
 
 
 def test_a_cosine_schedule_falls_from_the_initial_rate_to_the_least() -> None:
-    rates = [cosine_schedule(step, 1.0, 0.2, 4) for step in range(5)]
+    rates = [cosine_schedule(step, 1.0, 0.2, 3, 7) for step in range(3, 8)]
     assert rates == pytest.approx([1.0, 0.6 + 0.4 * 0.5**0.5, 0.6, 0.6 - 0.4 * 0.5**0.5, 0.2])
     assert rates[0] == 1.0
-    assert cosine_schedule(5, 1.0, 0.2, 4) == 0.2
+    assert cosine_schedule(9, 1.0, 0.2, 3, 7) == 0.2
 
 
 def test_a_cosine_schedule_is_that_of_pytorch() -> None:
@@ -31,7 +31,7 @@ def test_a_cosine_schedule_is_that_of_pytorch() -> None:
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.1)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=30, eta_min=1e-3)
     for step in range(30):
-        assert cosine_schedule(step, 0.1, 1e-3, 30) == pytest.approx(schedule.get_last_lr()[0])
+        assert cosine_schedule(step, 0.1, 1e-3, 0, 30) == pytest.approx(schedule.get_last_lr()[0])
         optimizer.step()
         schedule.step()
 

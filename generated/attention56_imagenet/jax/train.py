@@ -31,9 +31,23 @@ from data import DataError, Dataset, load_dataset, principal_colors, statistics
 from initialization import draw_kernels
 from metrics import MetricsLog, accuracies, prefixed, progress_bar
 from model import Attention56
+from recipe import learning_rate
 from sampling import affine_maps, batch_indices, color_shares
-from schedule import step_schedule
-from settings import Count, Fraction, Positive, Rate, fail, parse_settings
+from settings import (
+    ORDERED,
+    RISING,
+    BatchSize,
+    Count,
+    Fraction,
+    Penalty,
+    Positive,
+    Rate,
+    Ratio,
+    Share,
+    Steps,
+    fail,
+    parse_settings,
+)
 
 NETWORK = "attention56_imagenet"
 DATA = "imagenet"
@@ -54,40 +68,30 @@ class Settings:
     resume: Annotated[Path | None, "checkpoint to continue"] = None
     evaluate: Annotated[bool, "only evaluate --weights or --resume"] = False
     seed: Annotated[Count, "seed of weights, sample order, augmentation"] = 0
-    iterations: Annotated[Positive, "steps to train"] = 530_000
-    batch_size: Annotated[Positive, "images per step"] = 64
+    iterations: Annotated[Steps, "steps to train"] = 530_000
+    batch_size: Annotated[BatchSize, "images per step"] = 64
     learning_rate: Annotated[Rate, "initial learning rate"] = 0.1
-    learning_rate_factor: Annotated[Rate, "factor of each change"] = 0.1
-    learning_rate_steps: Annotated[tuple[Count, ...], "steps at which the rate changes"] = (
+    learning_rate_factor: Annotated[Share, "factor of each change"] = 0.1
+    learning_rate_steps: Annotated[tuple[Steps, ...], RISING, "when the rate changes"] = (
         200_000,
         400_000,
         500_000,
     )
     momentum: Annotated[Fraction, "momentum of SGD"] = 0.9
     nesterov: Annotated[bool, "look ahead along the momentum"] = True
-    weight_decay: Annotated[Rate, "L2 penalty, not on biases or norms"] = 0.0001
-    area: Annotated[tuple[Rate, Rate], "least and largest share to crop"] = (0.08, 1.0)
-    ratio: Annotated[tuple[Rate, Rate], "least and largest width / height of it"] = (
+    weight_decay: Annotated[Penalty, "L2 penalty, not on biases or norms"] = 0.0001
+    area: Annotated[tuple[Share, Share], ORDERED, "least and largest share to crop"] = (0.08, 1.0)
+    ratio: Annotated[tuple[Ratio, Ratio], ORDERED, "least and largest width / height of it"] = (
         0.75,
         1.3333333333333333,
     )
     flip: Annotated[bool, "flip images at random, left to right"] = True
-    color: Annotated[Rate, "deviation of shares of principal colours"] = 0.1
+    color: Annotated[Fraction, "deviation of shares of principal colours"] = 0.1
     evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
     log_every: Annotated[Positive, "steps between lines of metrics"] = 100
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
     precision: Annotated[Literal["float32", "bfloat16"], "of convolutions"] = "float32"
     compile_cache: Annotated[Path | None, "folder to keep compiled code in"] = None
-
-
-def learning_rate(step: int, settings: Settings) -> float:
-    """Return the learning rate of a 0-based step."""
-    return step_schedule(
-        step,
-        settings.learning_rate,
-        settings.learning_rate_factor,
-        settings.learning_rate_steps,
-    )
 
 
 def make_optimizer(model: nnx.Module, settings: Settings) -> nnx.Optimizer:
@@ -335,7 +339,7 @@ def train(
     started = time.perf_counter()
     with progress_bar(settings.iterations, first_step) as bar:
         for step in range(first_step, settings.iterations):
-            rate = learning_rate(step, settings)
+            rate = learning_rate(step, 0, settings)
             losses.append(take_step(training_data, draw(step, size, settings), rate))
             bar.update()
             done = step + 1

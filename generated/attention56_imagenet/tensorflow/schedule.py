@@ -16,12 +16,12 @@ def exponential_schedule(step: int, initial: float, factor: float, every: int) -
     return float(initial * factor ** (step // every))
 
 
-def cosine_schedule(step: int, initial: float, least: float, steps: int) -> float:
-    """Return the rate of a 0-based step of `steps`: half a cosine from `initial` to `least`.
+def cosine_schedule(step: int, initial: float, least: float, begin: int, end: int) -> float:
+    """Return the rate of a 0-based step: half a cosine from `initial` to `least`.
 
-    The first step has `initial`, and one after the last would have `least`.
+    Step `begin` has `initial`; step `end`, one after the last, would have `least`.
     """
-    share = min(1.0, step / max(1, steps))
+    share = min(1.0, (step - begin) / max(1, end - begin))
     return least + (initial - least) * (1 + math.cos(math.pi * share)) / 2
 
 

@@ -59,7 +59,7 @@ from folder import (
 from metrics import MetricsLog, accuracies, prefixed
 from progress import Progress, advance, recorded
 from report import Predictions, report
-from settings import Positive, Rate
+from settings import Amount, Positive
 
 DIVERGENCE, UNWRITTEN, INTERRUPTED, ENDED_AT_ONCE = 1, 74, 75, 130
 AGREE_EVERY = 10
@@ -92,7 +92,7 @@ class RunOptions:
     checkpoint_every: Annotated[
         Positive | None, "steps between checkpoints, beside those at evaluations"
     ] = None
-    checkpoint_minutes: Annotated[Rate, "and after so many minutes"] = 10.0
+    checkpoint_minutes: Annotated[Amount, "and after so many minutes"] = 10.0
     keep: Annotated[Positive, "newest checkpoints to keep, beside the best"] = 2
     tensorboard: Annotated[bool, "write events for TensorBoard, with tensorboardX"] = False
 
