@@ -563,7 +563,8 @@ def test_a_damaged_zip_leaves_nothing_behind(tmp_path: Path) -> None:
 
 SYNSETS = {3: "n01", 1: "n02", 2: "n03"}
 """By ILSVRC2012_ID, which is not the place in the sorted list."""
-VALIDATION = {"ILSVRC2012_val_00000001.JPEG": 2, "ILSVRC2012_val_00000002.JPEG": 3}
+VALIDATION = {f"ILSVRC2012_val_0000000{place}.JPEG": n for place, n in ((1, 2), (2, 3), (3, 1))}
+"""The ILSVRC2012_ID of each image."""
 
 
 def meta_mat() -> bytes:
@@ -641,7 +642,7 @@ def test_imagenets_validation_has_the_labels_of_the_development_kit(
     files, labels, classes = imagenet(tmp_path, "test", tmp_path / "cache")
     assert classes == ("n01", "n02", "n03")
     assert [classes[label] for label in labels] == [SYNSETS[n] for n in VALIDATION.values()]
-    assert [files.content(index) for index in range(2)] == [jpeg(n) for n in VALIDATION.values()]
+    assert [files.content(index) for index in range(3)] == [jpeg(n) for n in VALIDATION.values()]
 
 
 def test_imagenets_validation_may_lie_in_class_folders(tmp_path: Path) -> None:
@@ -669,9 +670,9 @@ def test_what_imagenet_lacks_is_said(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"meta\.mat of the development kit is not readable"):
         imagenet(tmp_path, "test", cache)
     (kit / "meta.mat").write_bytes(meta_mat())
-    with pytest.raises(DataError, match="2 validation images, 1 labels"):
+    with pytest.raises(DataError, match="3 validation images, 1 labels"):
         imagenet(tmp_path, "test", cache)
-    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n9\n")
+    (kit / "ILSVRC2012_validation_ground_truth.txt").write_text("1\n9\n2\n")
     with pytest.raises(DataError, match=r"the ground truth has 9, which meta\.mat has not"):
         imagenet(tmp_path, "test", cache)
     (tmp_path / archives.TRAINING_TAR).write_bytes(b"not an archive" * 100)
