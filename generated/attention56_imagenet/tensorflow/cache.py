@@ -241,7 +241,7 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]
         with temporary.open("w+b") as file:
             file.write(header.getvalue())
             _allocate(file, size)
-        array = np.load(temporary, mmap_mode="r+")
+        array = np.lib.format.open_memmap(temporary, mode="r+")
         fill(array)
         array.flush()
         described = {"format": FORMAT, "shape": shape, "sha256": array_digest(array)}
@@ -264,7 +264,7 @@ def _intact(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], str]
     """Return the array of a file, and its digest; None unless it is as it was written."""
     try:
         described = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        array = np.load(path, mmap_mode="c")
+        array = np.lib.format.open_memmap(path, mode="c")
     except FileNotFoundError:
         return None
     except (OSError, ValueError):
@@ -314,7 +314,7 @@ def _bytes(text: str) -> NDArray[np.uint8]:
 
 def _load_arrays(path: Path) -> dict[str, NDArray[Any]] | None:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         return arrays if arrays.pop("format") == FORMAT else None
     except Exception:  # Whatever is wrong with it, it is made anew.

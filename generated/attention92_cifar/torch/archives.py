@@ -201,7 +201,7 @@ def _contents(place: Path, layout: CifarLayout, names: Sequence[str]) -> Mapping
     found: dict[str, bytes] = {}
     paths = {f"{layout.folder}/{name}": name for name in names}
     try:
-        with tarfile.open(place, "r:gz") as archive:
+        with gzip.open(place) as stream, tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
                 name = paths.get(str(PurePosixPath(member.name)))
                 if name is None or not member.isfile():
@@ -211,8 +211,8 @@ def _contents(place: Path, layout: CifarLayout, names: Sequence[str]) -> Mapping
                 file = archive.extractfile(member)
                 assert file is not None
                 found[name] = file.read()
-                if len(found) == len(names):
-                    break
+            while stream.read(CHUNK):  # Its checksum lies at its end.
+                pass
     except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
         raise DataError(f"{place}: a damaged archive ({error})") from None
     for path, name in paths.items():
@@ -523,14 +523,7 @@ def tiny_imagenet(folder: Path, split: str) -> LabelledFiles:
 
 def class_names(folder: Path) -> tuple[str, ...]:
     """Return the names of a folder's folders, sorted; hidden ones are none."""
-    try:
-        names = [
-            entry.name
-            for entry in os.scandir(folder)
-            if entry.is_dir() and not entry.name.startswith(".")
-        ]
-    except OSError as error:
-        raise DataError(f"{folder}: {error.strerror}") from None
+    names = [entry.name for entry in _listed(str(folder)) if entry.is_dir()]
     if not names:
         raise DataError(f"{folder}: no images in folders, one for each class")
     return tuple(sorted(names))
@@ -551,12 +544,19 @@ def class_folders(folder: Path) -> LabelledFiles:
     return LabelledFiles(ImageFiles(folder, names), labels, classes)
 
 
+def _listed(folder: str) -> list[os.DirEntry[str]]:
+    """Return what lies in a folder and is not hidden."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise DataError(f"{folder}: {error.strerror}") from None
+
+
 def _images_below(root: str, name: str, depth: int = 0) -> Iterator[str]:
     if depth > 16:
         raise DataError(f"{root}/{name}: folders within folders, perhaps by a link to one above")
-    for entry in os.scandir(f"{root}/{name}"):
-        if entry.name.startswith("."):
-            continue
+    for entry in _listed(f"{root}/{name}"):
         path = f"{name}/{entry.name}"
         if os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 (quicker)
             yield path
@@ -582,12 +582,11 @@ def imagenet(folder: Path, split: str, cache: Path) -> LabelledFiles:
             return _training_tar(folder / TRAINING_TAR, cache)
         raise DataError(f"{folder}: no folder train and no {TRAINING_TAR}")
     if (folder / "val").is_dir():
-        if any(entry.is_dir() for entry in os.scandir(folder / "val")):
+        entries = _listed(str(folder / "val"))
+        if any(entry.is_dir() for entry in entries):
             return class_folders(folder / "val")
         names = sorted(
-            entry.name
-            for entry in os.scandir(folder / "val")
-            if Path(entry.name).suffix.lower() in SUFFIXES
+            entry.name for entry in entries if Path(entry.name).suffix.lower() in SUFFIXES
         )
         files = ImageFiles(folder / "val", names)
     elif (folder / VALIDATION_TAR).is_file():
