@@ -73,6 +73,10 @@ def train(first: str, old: str, new: str) -> Fault:
     return Fault(first, edits=(Edit("train.py", old, new),))
 
 
+def recipe(first: str, old: str, new: str) -> Fault:
+    return Fault(first, edits=(Edit("recipe.py", old, new),))
+
+
 def runtime(first: str, file: str, old: str, new: str) -> Fault:
     return Fault(first, edits=(Edit(file, old, new),))
 
@@ -158,12 +162,10 @@ TORCH_FAULTS: Mapping[str, Fault] = {
     "learning rate in the velocity": train(LOSSES, SET_RATE, KERAS_VELOCITY + SET_RATE),
     "gradients never cleared": train(LOSSES, "    optimizer.zero_grad(set_to_none=True)\n", ""),
     "rate dropped one step late": runtime(RATES, "schedule.py", "step >= drop", "step > drop"),
-    "another factor of the rate": train(
-        RATES,
-        "        settings.learning_rate_factor,\n",
-        "        settings.learning_rate_factor / 2,\n",
+    "another factor of the rate": recipe(
+        RATES, "factor=recipe.learning_rate_factor", "factor=recipe.learning_rate_factor / 2"
     ),
-    "weights drawn for the other fan": train(INITIAL, 'fan="in"', 'fan="out"'),
+    "weights drawn for the other fan": recipe(INITIAL, '"fan": "in"', '"fan": "out"'),
     "statistics that start at 0": train(
         INITIAL,
         "weights.load(model, weights.state(model) | kernels)",

@@ -117,6 +117,11 @@ NETWORKS: Mapping[str, Network] = {
     "RMSProp": tiny("train.optimizer={kind: rmsprop, epsilon: 0.01, weight_decay: 0.001}"),
     "constant rate": tiny("train.learning_rate={kind: constant, initial: 0.01}"),
     "warm-up": tiny("train.learning_rate.warmup={iterations: 5, rate: 0.01}"),
+    "cosine after a linear warm-up": tiny(
+        "train.learning_rate={kind: cosine, initial: 0.1, least: 0.01}",
+        "train.learning_rate.warmup={kind: linear, iterations: 6, rate: 0.01}",
+        "train.iterations=40",
+    ),
     "plain momentum, other batch norm": single_unit(
         "{kind: preactivation_bottleneck}",
         "train.optimizer.nesterov=false",
