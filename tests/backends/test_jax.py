@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from ranspec.ir.dimension import Dimension
 from ranspec.ir.graph import Graph
 from ranspec.ir.trace import OperationNode, Trace
 from ranspec.runtime import checkpoint
-from ranspec.spec import load_spec
+from ranspec.spec import LoadedSpec, load_spec
 from ranspec_jax import BACKEND
 from tests.ir.test_operation_gradients import (
     CASES,
@@ -32,7 +33,6 @@ from tests.ir.test_operation_gradients import (
     random_arrays,
     random_inputs,
 )
-from tests.runtime.test_torch_training import variants
 
 jax = pytest.importorskip("jax")
 nnx = pytest.importorskip("flax.nnx")
@@ -212,13 +212,31 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def variants() -> dict[str, LoadedSpec]:
+    """Return specs that ask for each thing that train.py has a condition on."""
+    asked = (
+        ["optimizer.kind=adam"],
+        ["optimizer.kind=rmsprop", "data=imagenet"],
+        ["label_smoothing=0", "iterations=100000000"],
+    )
+    return {
+        f"variant{index}": load_spec("attention_digits", [f"train.{item}" for item in items])
+        for index, items in enumerate([[], *asked])
+    }
+
+
 def test_training_code_of_every_variant_is_clean_and_formatted(tmp_path: Path) -> None:
-    for module in ("augment.py", "model.py", "weights.py", *RUNTIME_MODULES):
-        (tmp_path / module).write_text("")
+    copied = ("augment", "devices", "layers", "measures", "model", "optimizer", "recipe", "run")
+    for module in (*copied, "weights", *(Path(name).stem for name in RUNTIME_MODULES)):
+        (tmp_path / f"{module}.py").write_text("")
     template = template_environment("ranspec_jax").get_template("train.py.j2")
-    for name, recipe in variants().items():
-        context = training_context(recipe, model_class="Variant" + "x" * 57)
-        (tmp_path / f"{name}.py").write_text(template.render(training=context))
+    lengths = set()
+    for name, loaded in variants().items():
+        context = training_context(loaded.spec, digest="0" * 64, model_class="Variant" + "x" * 53)
+        text = template.render(training=context)
+        lengths.add(len(text.splitlines()))
+        (tmp_path / f"{name}.py").write_text(text)
+    assert max(lengths) < 200
     for command in (["check"], ["format", "--diff"]):
         ruff = [sys.executable, "-m", "ruff", *command, "--no-cache"]
         done = subprocess.run(
@@ -230,23 +248,45 @@ def test_training_code_of_every_variant_is_clean_and_formatted(tmp_path: Path) -
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_a_resumed_run_ends_bit_for_bit_where_an_unbroken_one_does(built: Path) -> None:
+def test_a_run_ended_by_a_signal_goes_on_and_ends_bit_for_bit_as_an_unbroken_one(
+    built: Path,
+) -> None:
     whole = run(built, "--output", "whole")
     assert whole.returncode == 0, whole.stderr
-    assert whole.stdout.startswith("tiny: ")
     assert "test accuracy:" in whole.stdout
-    run(built, "--output", "parts", "--iterations", "13")
-    rest = run(built, "--output", "parts", "--resume", "parts/checkpoint.safetensors")
+    command = [sys.executable, "train.py", "--device", "cpu", "--compile-cache", "cache"]
+    ended = subprocess.Popen(
+        [*command, "--output", "parts", "--log-every", "1"],
+        cwd=built,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert ended.stdout is not None
+    for line in ended.stdout:
+        if line.startswith("step 5/30"):
+            ended.send_signal(signal.SIGTERM)
+            break
+    ended.communicate(timeout=120)
+    assert ended.returncode == 75
+    rest = run(built, "--output", "parts", "--log-every", "1")
     assert rest.returncode == 0, rest.stderr
-    expected, manifest = checkpoint.load(built / "whole" / "checkpoint.safetensors")
-    resumed, _ = checkpoint.load(built / "parts" / "checkpoint.safetensors")
-    assert manifest.step == 30
+    expected, manifest = newest(built / "whole")
+    resumed, again = newest(built / "parts")
+    assert (manifest.step, again.step) == (30, 30)
+    assert expected.keys() == resumed.keys()
     assert all(np.array_equal(resumed[name], expected[name]) for name in expected)
     lines = (built / "parts" / "metrics.jsonl").read_text().splitlines()
     losses = [record["loss"] for record in map(json.loads, lines) if "loss" in record]
+    assert len(losses) == 30
     assert losses[-1] < losses[0]
 
 
+def newest(folder: Path) -> tuple[dict[str, Any], checkpoint.Manifest]:
+    """Return the last checkpoint of a run."""
+    return max(map(checkpoint.load, folder.glob("*.safetensors")), key=lambda item: item[1].step)
+
+
 def test_what_the_user_did_wrong_is_said_without_a_traceback(built: Path) -> None:
-    failed = run(built, "--resume", "absent.safetensors")
+    failed = run(built, "--resume", "absent.safetensors", "--output", "other")
     assert (failed.returncode, failed.stderr) == (2, "error: absent.safetensors: no such file\n")

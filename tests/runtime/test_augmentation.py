@@ -57,8 +57,12 @@ images, labels = zip(*batches)
 """,
     "jax": """
 import jax
-data = train.to_device(dataset, *constants)
-batch = jax.jit(lambda data, draws: train.training_batch(data, draws, settings))
+from augment import put_statistics
+from data import Statistics
+from devices import DeviceData, Devices
+devices = Devices.choose(settings)
+data = DeviceData.of(dataset, put_statistics(Statistics(*constants)), devices)
+batch = jax.jit(lambda data, draws: train.training_batch(draws, data, settings))
 batches = [batch(data, train.draw(step, 40, settings)) for step in range(3)]
 images, labels = zip(*batches)
 """,
@@ -77,7 +81,7 @@ for folder in sys.argv[1:]:
 {batches}
     arrays = {{"images": np.stack([np.asarray(x) for x in images])}}
     np.savez(folder + "/batches.npz", **arrays, labels=np.stack([np.asarray(x) for x in labels]))
-    del sys.modules["train"], sys.modules["augment"], sys.modules["sampling"]
+    del sys.modules["train"], sys.modules["recipe"], sys.modules["augment"], sys.modules["sampling"]
     sys.path.pop(0)
 """
 
