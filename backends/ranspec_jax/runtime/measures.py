@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import log
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -17,3 +20,8 @@ def measure(log_probabilities: Array, labels: Array, counted: Array) -> tuple[Ar
     lower = log_probabilities < own
     in_top5 = lower.sum(axis=1) >= log_probabilities.shape[1] - 5
     return tuple(jnp.sum(values, where=counted) for values in (-own[:, 0], correct, in_top5))
+
+
+def log_mean_softmax(logits: Array) -> Array:
+    """Return logarithms of probabilities [N, classes], means over logits [crops, N, classes]."""
+    return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - log(len(logits))

@@ -1,20 +1,16 @@
 """Train attention56_imagenet with JAX.
 
-    python train.py --data-dir DIR         DIR/train/<class>/*, DIR/test/<class>/*
-    python train.py --data-dir DIR --resume CHECKPOINT
+    python train.py --data-dir DIR
     python train.py --data-dir DIR --weights CHECKPOINT --evaluate
 
-Weights, sample order and augmentation are pure functions of the seed and the step, the same in
-every framework. Results: OUTPUT/checkpoint.safetensors and OUTPUT/metrics.jsonl.
+The recipe is in recipe.py; DIR holds images as data.py reads them. A run that was ended goes on
+when it is started again.
 """
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,102 +21,56 @@ from jax import Array
 
 import checkpoint
 import weights
-from augment import normalize, shift_colors, warp
-from checkpoint import CheckpointError, Manifest
-from data import DataError, Dataset, load_dataset, principal_colors, statistics
+from augment import put_statistics
+from checkpoint import CheckpointError
+from data import DataError, DataOptions, DataSets, Statistics
+from devices import CompiledSteps, DeviceData, DeviceOptions, Devices
 from initialization import draw_kernels
-from metrics import MetricsLog, accuracies, prefixed, progress_bar
+from layers import wide
+from measures import log_mean_softmax, measure
+from metrics import accuracies
 from model import Attention56
-from recipe import learning_rate
-from sampling import affine_maps, batch_indices, color_shares
-from settings import (
-    ORDERED,
-    RISING,
-    BatchSize,
-    Count,
-    Fraction,
-    Penalty,
-    Positive,
-    Rate,
-    Ratio,
-    Share,
-    Steps,
-    fail,
-    parse_settings,
+from optimizer import kernels, scale_by_given_learning_rate
+from recipe import (
+    CROPS,
+    DIGEST,
+    INITIALIZATION,
+    MEASURES,
+    NETWORK,
+    Draws,
+    Recipe,
+    draw,
+    load,
+    plan,
+    test_images,
+    training_images,
+    training_labels,
 )
-
-NETWORK = "attention56_imagenet"
-DATA = "imagenet"
-HEIGHT, WIDTH, CHANNELS = 224, 224, 3
-CLASSES = 1000
-NORMALIZATION = "channel_mean_std"
-CHECKPOINT = "checkpoint.safetensors"
-MEASURES = ("loss", "accuracy", "top5_accuracy")
+from run import FolderError, Run, RunError, RunOptions
+from settings import fail, parse_settings
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(DeviceOptions, RunOptions, DataOptions, Recipe):
     """The recipe, and how to run it."""
 
-    data_dir: Annotated[Path | None, "images to train on, see above"] = None
-    output: Annotated[Path, "folder for results"] = Path("runs/attention56_imagenet")
-    weights: Annotated[Path | None, "checkpoint to take initial weights from"] = None
-    resume: Annotated[Path | None, "checkpoint to continue"] = None
-    evaluate: Annotated[bool, "only evaluate --weights or --resume"] = False
-    seed: Annotated[Count, "seed of weights, sample order, augmentation"] = 0
-    iterations: Annotated[Steps, "steps to train"] = 530_000
-    batch_size: Annotated[BatchSize, "images per step"] = 64
-    learning_rate: Annotated[Rate, "initial learning rate"] = 0.1
-    learning_rate_factor: Annotated[Share, "factor of each change"] = 0.1
-    learning_rate_steps: Annotated[tuple[Steps, ...], RISING, "when the rate changes"] = (
-        200_000,
-        400_000,
-        500_000,
-    )
-    momentum: Annotated[Fraction, "momentum of SGD"] = 0.9
-    nesterov: Annotated[bool, "look ahead along the momentum"] = True
-    weight_decay: Annotated[Penalty, "L2 penalty, not on biases or norms"] = 0.0001
-    area: Annotated[tuple[Share, Share], ORDERED, "least and largest share to crop"] = (0.08, 1.0)
-    ratio: Annotated[tuple[Ratio, Ratio], ORDERED, "least and largest width / height of it"] = (
-        0.75,
-        1.3333333333333333,
-    )
-    flip: Annotated[bool, "flip images at random, left to right"] = True
-    color: Annotated[Fraction, "deviation of shares of principal colours"] = 0.1
-    evaluate_every: Annotated[Positive, "steps between evaluations and checkpoints"] = 26_500
-    log_every: Annotated[Positive, "steps between lines of metrics"] = 100
-    device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
-    precision: Annotated[Literal["float32", "bfloat16"], "of convolutions"] = "float32"
-    compile_cache: Annotated[Path | None, "folder to keep compiled code in"] = None
+
+def make_model(settings: Settings) -> nnx.Module:
+    """Return the network with the seed's initial weights."""
+    model = weights.abstract(Attention56)
+    kernels = draw_kernels(settings.seed, weights.kernels(model), **INITIALIZATION)
+    weights.load_kernels(model, kernels)
+    return model
 
 
 def make_optimizer(model: nnx.Module, settings: Settings) -> nnx.Optimizer:
-    """Return the optimiser, with weight decay on convolution and linear weights alone.
-
-    Its `update` takes each step's learning rate.
-    """
+    """Return the optimiser, with weight decay on convolution and linear weights alone."""
     transformation = optax.chain(
         optax.add_decayed_weights(settings.weight_decay, mask=kernels),
         optax.trace(settings.momentum, settings.nesterov),
         scale_by_given_learning_rate(),
     )
     return nnx.Optimizer(model, transformation, wrt=nnx.Param)
-
-
-def kernels(parameters: optax.Params) -> Any:
-    """Tell for each parameter whether it is a convolution's or linear layer's weight."""
-    return jax.tree.map_with_path(
-        lambda path, _: any(getattr(part, "key", None) == "kernel" for part in path), parameters
-    )
-
-
-def scale_by_given_learning_rate() -> optax.GradientTransformationExtraArgs:
-    """Return the descent by the `learning_rate` that the update is called with."""
-
-    def update(updates: Any, state: Any, parameters: Any = None, *, learning_rate: Any) -> Any:
-        return jax.tree.map(lambda update: -learning_rate * update, updates), state
-
-    return optax.GradientTransformationExtraArgs(lambda _: optax.EmptyState(), update)
 
 
 def loss_function(model: nnx.Module, images: Array, labels: Array, settings: Settings) -> Array:
@@ -137,270 +87,112 @@ def train_step(
     learning_rate: float | Array,
     settings: Settings,
 ) -> Array:
-    """Take one step on float images [N, H, W, C]; return the loss, which stays on the device.
-
-    It can be called as it is, under `nnx.jit`, or as `CompiledStep` does.
-    """
+    """Take one step on float images [N, H, W, C]; return the loss, which stays on the device."""
     loss, gradients = nnx.value_and_grad(loss_function)(model, images, labels, settings)
     optimizer.update(model, gradients, learning_rate=learning_rate)
     return loss
 
 
-class DeviceData(NamedTuple):
-    """A dataset on the device, and what its images are normalised by."""
-
-    images: Array
-    labels: Array
-    mean: Array
-    scale: Array
-    directions: Array
-
-
-class Draws(NamedTuple):
-    """What is drawn for a step, by the host."""
-
-    indices: np.ndarray
-    shares: np.ndarray
-    maps: np.ndarray
-
-
-def to_device(
-    dataset: Dataset, mean: np.ndarray, scale: np.ndarray, directions: np.ndarray
-) -> DeviceData:
-    """Put a dataset on the device."""
-    labels = dataset.labels.astype(np.int32)
-    constants = [array.astype(np.float32) for array in (mean, scale, directions)]
-    return DeviceData(*jax.device_put((dataset.images, labels, *constants)))
-
-
-def draw(step: int, size: int, settings: Settings) -> Draws:
-    """Return the draws of a step, a pure function of the seed and the step."""
-    indices = batch_indices(settings.seed, step, settings.batch_size, size)
-    shares = color_shares(settings.seed, step, settings.batch_size, CHANNELS, settings.color)
-    maps = affine_maps(
-        settings.seed,
-        step,
-        settings.batch_size,
-        HEIGHT,
-        WIDTH,
-        area=settings.area,
-        ratio=settings.ratio,
-        flip=settings.flip,
-    )
-    return Draws(indices.astype(np.int32), shares, maps)
-
-
-def training_batch(data: DeviceData, draws: Draws, settings: Settings) -> tuple[Array, Array]:
-    """Return float images [N, H, W, C] and labels."""
-    images = data.images[draws.indices]
-    images = shift_colors(images, draws.shares, data.directions)
-    images = normalize(warp(images, draws.maps), data.mean, data.scale)
-    return images, data.labels[draws.indices]
-
-
-class CompiledStep:
-    """`train_step` on a device's data, compiled, over the flat arrays of model and optimiser.
-
-    Passing NNX objects would cost milliseconds of Python in each step. While this is in use the
-    objects' own arrays are gone, until `write_back`.
-    """
-
-    def __init__(self, model: nnx.Module, optimizer: nnx.Optimizer, settings: Settings) -> None:
-        self.objects = model, optimizer
-        self.settings = settings
-        self.graph, state = nnx.split(self.objects)
-        self.arrays, self.structure = jax.tree.flatten(state)
-        self.compiled = jax.jit(self.step, donate_argnums=0)
-
-    def __call__(self, data: DeviceData, draws: Draws, learning_rate: float) -> Array:
-        """Take a step; return the loss, without waiting for it."""
-        self.arrays, loss = self.compiled(self.arrays, data, draws, learning_rate)
-        return loss
-
-    def write_back(self) -> None:
-        """Give the arrays to the model and the optimiser, until the next step."""
-        nnx.update(self.objects, jax.tree.unflatten(self.structure, self.arrays))
-
-    def step(
-        self, arrays: list[Array], data: DeviceData, draws: Draws, learning_rate: Array
-    ) -> tuple[list[Array], Array]:
-        """Take a step as a pure function."""
-        objects = nnx.merge(self.graph, jax.tree.unflatten(self.structure, arrays))
-        images, labels = training_batch(data, draws, self.settings)
-        loss = train_step(*objects, images, labels, learning_rate, self.settings)
-        return jax.tree.leaves(nnx.state(objects)), loss
+def training_batch(draws: Draws, data: DeviceData, settings: Settings) -> tuple[Array, Array]:
+    """Return what is drawn for a step: images [N, H, W, C], labels [N] or [N, classes]."""
+    images, labels = data.rows(draws.indices)
+    images = training_images(images, draws, data.statistics, settings)
+    return images, training_labels(labels, draws)
 
 
 def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
     """Return the mean of each measure over a dataset."""
     graph, state = nnx.split(model)
-    count = len(data.labels)
-    size = min(settings.batch_size, count)
-    sums = [evaluate_batch(graph, state, data, start, size) for start in range(0, count, size)]
-    means = np.sum(jax.device_get(sums), axis=0) / count
-    return dict(zip(MEASURES, means.tolist(), strict=True))
+    batches = data.batches(settings.batch_size)
+    sums = jax.device_get([evaluate_batch(graph, state, data, *batch) for batch in batches])
+    means = np.sum(sums, axis=0, dtype=np.float64) / len(data.labels)
+    return dict(zip(MEASURES, means.tolist(), strict=False))
 
 
-@partial(jax.jit, static_argnames=("graph", "size"))
+@partial(jax.jit, static_argnames="graph")
 def evaluate_batch(
-    graph: nnx.GraphDef, state: nnx.State, data: DeviceData, start: Array, size: int
+    graph: nnx.GraphDef, state: nnx.State, data: DeviceData, indices: Array, counted: Array
 ) -> tuple[Array, ...]:
-    """Return the sum of each measure over up to `size` images from `start` on."""
+    """Return the sum of each measure over those images of a batch that are counted."""
     model = nnx.merge(graph, state)
     model.eval()
-    indices = jnp.minimum(start, len(data.labels) - size) + jnp.arange(size)
-    labels = data.labels[indices]
-    logits = wide(model(normalize(data.images[indices], data.mean, data.scale)))
-    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    correct = logits.argmax(axis=-1) == labels
-    measures = losses, correct, in_top5(logits, labels)
-    return tuple(jnp.sum(measure, where=indices >= start) for measure in measures)
-
-
-def in_top5(logits: Array, labels: Array) -> Array:
-    """Tell which labels are among the five highest logits; a tie counts against the label."""
-    lower = logits < jnp.take_along_axis(logits, labels[:, None], axis=1)
-    return lower.sum(axis=1) >= CLASSES - 5
-
-
-def wide(logits: Array) -> Array:
-    """Return logits in float32 at least."""
-    return logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-
-
-def make_model(settings: Settings) -> nnx.Module:
-    """Return the network with the seed's initial weights."""
-    model = weights.abstract(Attention56)
-    kernels = draw_kernels(
-        settings.seed,
-        weights.kernels(model),
-        distribution="he_normal",
-        fan="in",
-        deviation=0.01,
-    )
-    weights.load_kernels(model, kernels)
-    if settings.precision == "bfloat16":
-        model.set_attributes(nnx.Conv, nnx.Linear, dtype=jnp.bfloat16)
-    return model
-
-
-def restore(model: nnx.Module, optimizer: nnx.Optimizer, settings: Settings) -> int:
-    """Set weights and optimiser state from a checkpoint, if asked; return the steps taken."""
-    if settings.resume:
-        tensors, manifest = checkpoint.load(settings.resume)
-        manifest.check_run(seed=settings.seed, batch_size=settings.batch_size)
-        tensors = checkpoint.select(tensors, weights.state(model, optimizer))
-        weights.load(model, tensors, optimizer, manifest.step)
-        return manifest.step
-    if settings.weights:
-        tensors, _ = checkpoint.load(settings.weights)
-        weights.load(model, checkpoint.select(tensors, weights.state(model)))
-    return 0
-
-
-def save_checkpoint(
-    path: Path, model: nnx.Module, optimizer: nnx.Optimizer, step: int, settings: Settings
-) -> None:
-    """Write all that a run needs to continue after `step` steps."""
-    manifest = Manifest(NETWORK, step, settings.seed, settings.batch_size)
-    checkpoint.save(path, weights.state(model, optimizer), manifest)
-
-
-def configure(settings: Settings) -> str:
-    """Make JAX use the device and the precision asked for; return the kind of device."""
-    if settings.device == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    if settings.precision == "float32":
-        jax.config.update("jax_default_matmul_precision", "highest")
-    if settings.compile_cache:
-        jax.config.update("jax_compilation_cache_dir", str(settings.compile_cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-    try:
-        return jax.devices("gpu" if settings.device == "gpu" else None)[0].platform
-    except RuntimeError:
-        fail("--device gpu: JAX finds no GPU")
+    images, labels = data.rows(indices)
+    logits = [wide(model(test_images(images, crop, data.statistics))) for crop in CROPS]
+    return measure(log_mean_softmax(jnp.stack(logits)), labels, counted)
 
 
 def train(
     model: nnx.Module,
     optimizer: nnx.Optimizer,
-    training_data: DeviceData,
-    test_data: DeviceData,
-    first_step: int,
+    data: DataSets,
+    run: Run,
     settings: Settings,
-) -> dict[str, float]:
-    """Train from `first_step` on, with metrics and checkpoints; return the test results."""
-    log = MetricsLog(settings.output / "metrics.jsonl", first_step)
-    size = len(training_data.labels)
-    steps_per_epoch = size // settings.batch_size
-    take_step = CompiledStep(model, optimizer, settings)
-    results: dict[str, float] = {}
-    losses: list[Array] = []
-    started = time.perf_counter()
-    with progress_bar(settings.iterations, first_step) as bar:
-        for step in range(first_step, settings.iterations):
-            rate = learning_rate(step, 0, settings)
-            losses.append(take_step(training_data, draw(step, size, settings), rate))
-            bar.update()
-            done = step + 1
-            last = done == settings.iterations
-            if done % settings.log_every == 0 or last:
-                loss = float(np.mean(jax.device_get(losses)))
-                speed = len(losses) * settings.batch_size / (time.perf_counter() - started)
-                epoch = done / steps_per_epoch
-                log.write(
-                    step=done, epoch=epoch, learning_rate=rate, loss=loss, images_per_second=speed
-                )
-                bar.set_postfix(loss=f"{loss:.4f}")
-                losses.clear()
-                started = time.perf_counter()
-            if done % settings.evaluate_every == 0 or last:
-                paused = time.perf_counter()
-                take_step.write_back()
-                results = evaluate(model, test_data, settings)
-                log.write(step=done, **prefixed("test", results))
-                bar.write(f"step {done}: test accuracy {accuracies(results)}")
-                save_checkpoint(settings.output / CHECKPOINT, model, optimizer, done, settings)
-                started += time.perf_counter() - paused
-    return results
+    devices: Devices,
+) -> None:
+    """Train to the end of the run, with evaluations and checkpoints."""
+    statistics = put_statistics(data.statistics, devices.image_type)
+    put = partial(DeviceData.of, statistics=statistics, devices=devices)
+    training, watched = put(data.training), put(data.validation or data.test)
+    take_steps = CompiledSteps(train_step, training_batch, model, optimizer, settings, devices)
+    with run:
+        for steps in run.blocks(devices.steps_per_dispatch):
+            draws = [draw(step, len(data.training), settings) for step in steps]
+            rates = [run.learning_rate(step) for step in steps]
+            run.add(take_steps(draws, rates, training))
+            if run.evaluation_due():
+                take_steps.write_back()
+                run.evaluated(evaluate(model, watched, settings))
+            if run.checkpoint_due():
+                take_steps.write_back()
+                run.save(weights.state(model, optimizer) | data.statistics.tensors())
+        take_steps.write_back()
+        best = run.best
+        if best is not None:
+            weights.load(model, checkpoint.select(best, weights.state(model)))
+        tested = run.tested
+        if tested is None:
+            tested = evaluate(model, put(data.test), settings)
+        run.finished(tested)
 
 
 def main(settings: Settings) -> None:
     """Train, or only evaluate, and say where the results lie."""
-    if settings.evaluate and not (settings.weights or settings.resume):
-        fail("--evaluate needs --weights or --resume")
-    device = configure(settings)
-    training_set, test_set = load_dataset(
-        DATA, settings.data_dir, height=HEIGHT, width=WIDTH, channels=CHANNELS, classes=CLASSES
-    )
-    training_set.check_batch_size(settings.batch_size)
-    mean, scale = statistics(training_set.images, NORMALIZATION)
-    directions = principal_colors(training_set.images)
-    test_data = to_device(test_set, mean, scale, directions)
-
+    if settings.evaluate and not settings.weights:
+        fail("--evaluate needs --weights")
+    devices = Devices.choose(settings)
     model = make_model(settings)
-    optimizer = make_optimizer(model, settings)
-    first_step = restore(model, optimizer, settings)
-    parameters = sum(array.size for array in jax.tree.leaves(nnx.state(model, nnx.Param)))
-    print(f"{NETWORK}: {parameters:,} parameters, on {device}")
-
+    devices.prepare(model)
+    tensors = checkpoint.load(settings.weights)[0] if settings.weights else {}
+    if tensors:
+        weights.load(model, checkpoint.select(tensors, weights.state(model)))
     if settings.evaluate:
-        results = evaluate(model, test_data, settings)
+        known = Statistics.from_tensors(tensors)
+        data = load(settings, settings, statistics=known, training=False)
+        statistics = put_statistics(data.statistics, devices.image_type)
+        results = evaluate(model, DeviceData.of(data.test, statistics, devices), settings)
         print(f"test accuracy: {accuracies(results)}")
         return
-    if first_step >= settings.iterations:
-        fail(f"already trained for {first_step} steps: ask for more with --iterations")
-    training_data = to_device(training_set, mean, scale, directions)
-    results = train(model, optimizer, training_data, test_data, first_step, settings)
-    print(f"test accuracy: {accuracies(results)}")
-    print(f"code:          {Path(__file__).resolve().parent}")
-    print(f"results:       {settings.output.resolve()} ({CHECKPOINT}, metrics.jsonl)")
+    data = load(settings, settings)
+    optimizer = make_optimizer(model, settings)
+    run = Run(
+        settings,
+        plan(settings),
+        network=NETWORK,
+        digest=DIGEST,
+        data=data,
+        framework=f"jax {jax.__version__}",
+        device=str(devices),
+        fetch=CompiledSteps.fetch,
+    )
+    if run.restored:
+        tensors, manifest = run.restored
+        tensors = checkpoint.select(tensors, weights.state(model, optimizer))
+        weights.load(model, tensors, optimizer, manifest.step)
+    train(model, optimizer, data, run, settings, devices)
 
 
 if __name__ == "__main__":
     try:
         main(parse_settings(Settings, __doc__))
-    except (DataError, CheckpointError, OSError) as error:
+    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
         fail(error)
-    except KeyboardInterrupt:
-        fail("interrupted")
