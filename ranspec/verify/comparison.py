@@ -57,6 +57,7 @@ class Tolerances:
             "statistics, one step": self.statistics,
             "losses, all steps": self.losses,
             "parameters, all steps": self.final_parameters,
+            "averages, all steps": self.final_parameters,
             "statistics, all steps": self.final_statistics,
             "optimizer, all steps": self.final_optimizer,
         }
@@ -112,6 +113,7 @@ def compare(
         "statistics, one step": each(probe.FIRST, statistics),
         "losses, all steps": alone(probe.LOSSES),
         "parameters, all steps": each("", parameters),
+        "averages, all steps": each("average.", parameters),
         "statistics, all steps": each("", statistics),
         "optimizer, all steps": together("", optimizer),
     }
@@ -121,6 +123,8 @@ def compare(
         errors = {name: error for name, error in errors.items() if "statistics" not in name}
     if not optimizer:
         errors.pop("optimizer, all steps", None)
+    if not spec.train.weight_average:
+        errors.pop("averages, all steps", None)
     limits = tolerances.by_quantity
     found = {quantity: error() for quantity, error in errors.items() if quantity in limits}
     return tuple(
