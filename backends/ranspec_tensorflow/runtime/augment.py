@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from ranspec.runtime.data import Statistics
+
 UNIT = 2**16
 """Maps count in these shares of a pixel, warped pixels and shifts of colour of a level of 256."""
 
@@ -26,7 +28,7 @@ class DeviceStatistics(NamedTuple):
     directions: tf.Tensor | None = None
 
 
-def put_statistics(statistics: Any, dtype: Any = tf.float32) -> DeviceStatistics:
+def put_statistics(statistics: Statistics, dtype: Any = tf.float32) -> DeviceStatistics:
     """Put the statistics of images in [0, 1] on the device; `dtype` is that of the batches."""
     levels = {"mean": statistics.mean * 255, "scale": statistics.scale / 255}
     if statistics.directions is not None:

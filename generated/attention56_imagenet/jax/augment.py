@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from data import Statistics
+
 UNIT = 2**16
 """Maps count in these shares of a pixel, warped pixels and shifts of colour of a level of 256."""
 
@@ -28,7 +30,7 @@ class DeviceStatistics(NamedTuple):
     directions: Array | None = None
 
 
-def put_statistics(statistics: Any, dtype: Any = jnp.float32) -> DeviceStatistics:
+def put_statistics(statistics: Statistics, dtype: Any = jnp.float32) -> DeviceStatistics:
     """Put the statistics of images in [0, 1] on the device; `dtype` is that of the batches."""
     levels = {"mean": statistics.mean * 255, "scale": statistics.scale / 255}
     if statistics.directions is not None:

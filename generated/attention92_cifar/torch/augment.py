@@ -7,13 +7,16 @@ divided by a power of two.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-UNIT = 2**16
+from data import Statistics
+
+UNIT_BITS = 16
+UNIT = 1 << UNIT_BITS
 """Maps count in these shares of a pixel, warped pixels and shifts of colour of a level of 256."""
 
 MIXED = 2**20
@@ -29,7 +32,7 @@ class DeviceStatistics(NamedTuple):
 
 
 def put_statistics(
-    statistics: Any, device: torch.device | str, dtype: torch.dtype = torch.float32
+    statistics: Statistics, device: torch.device | str, dtype: torch.dtype = torch.float32
 ) -> DeviceStatistics:
     """Put the statistics of images in [0, 1] on the device; `dtype` is that of the batches."""
     levels = {"mean": statistics.mean * 255, "scale": statistics.scale / 255}
@@ -67,21 +70,19 @@ def crop_and_flip_images(images: Tensor, offsets: Tensor, flips: Tensor, pad: in
     Takes the network's input [N, C, H, W], offsets [N, 2] in 0..2 * pad (row, column), flips bool
     [N]. Done by one gather.
     """
-    count, _, height, width = images.shape
+    count, channels, height, width = images.shape
     device = images.device
     rows = torch.arange(height, device=device) + offsets[:, :1] - pad
     columns = torch.arange(width, device=device) + offsets[:, 1:] - pad
     columns = torch.where(flips[:, None], columns.flip(1), columns)
     inside_rows = (rows >= 0) & (rows < height)
     inside_columns = (columns >= 0) & (columns < width)
-    inside = inside_rows[:, None, :, None] & inside_columns[:, None, None, :]
-    pixels = images[
-        torch.arange(count, device=device)[:, None, None],
-        :,
-        rows.clamp(0, height - 1)[:, :, None],
-        columns.clamp(0, width - 1)[:, None, :],
-    ]
-    return torch.where(inside, pixels.permute(0, 3, 1, 2), 0.0)
+    inside = inside_rows[:, :, None, None] & inside_columns[:, None, :, None]
+    rows = torch.arange(count, device=device)[:, None] * height + rows.clamp(0, height - 1)
+    places = rows[:, :, None] * width + columns.clamp(0, width - 1)[:, None]
+    pixels = images.permute(0, 2, 3, 1).reshape(-1, channels)
+    pixels = pixels.index_select(0, places.flatten()).reshape(count, height, width, channels)
+    return torch.where(inside, pixels, 0.0).permute(0, 3, 1, 2)
 
 
 def warp(images: Tensor, maps: Tensor, size: tuple[int, int] | None = None) -> Tensor:
@@ -91,7 +92,7 @@ def warp(images: Tensor, maps: Tensor, size: tuple[int, int] | None = None) -> T
     (height, width; else the old one) to the row and column of a point, in units of 2**-16 pixels.
     Returns float32 [N, *size, C], numbers of 0..255 rounded to units of 2**-16.
     """
-    count, height, width, _ = images.shape
+    count, height, width, channels = images.shape
     rows, columns = (
         torch.arange(length, dtype=maps.dtype, device=maps.device)
         for length in size or (height, width)
@@ -100,10 +101,15 @@ def warp(images: Tensor, maps: Tensor, size: tuple[int, int] | None = None) -> T
     points = by_row * rows[:, None] + by_column * columns + constant
     top, bottom, down = _neighbours(points[:, 0], height)
     left, right, across = _neighbours(points[:, 1], width)
-    image = torch.arange(count, device=maps.device)[:, None, None]
+    first_row = torch.arange(count, device=maps.device)[:, None, None] * height
+    pixels = images.reshape(-1, channels).float()
+
+    def pixel(row: Tensor, column: Tensor) -> Tensor:
+        places = (first_row + row) * width + column
+        return pixels.index_select(0, places.flatten()).reshape(*places.shape, channels)
 
     def blend(row: Tensor) -> Tensor:
-        first, second = images[image, row, left].float(), images[image, row, right].float()
+        first, second = pixel(row, left), pixel(row, right)
         return first * UNIT + across * (second - first)
 
     above = blend(top)
@@ -165,5 +171,6 @@ def mix_labels(labels: Tensor, shares: Tensor, classes: int) -> Tensor:
 def _neighbours(points: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return the pixels before and after points [N, H, W], and the latter's units, with C last."""
     points = points.clamp(0, (size - 1) * UNIT)
-    before = points // UNIT
-    return before, (before + 1).clamp(max=size - 1), (points % UNIT).float()[..., None]
+    before = points >> UNIT_BITS
+    share = points & (UNIT - 1)
+    return before, (before + 1).clamp(max=size - 1), share.float()[..., None]
