@@ -148,6 +148,12 @@ class Data(Protocol):
     def training(self) -> Sized:
         """The images of an epoch."""
 
+    def record(self) -> dict[str, Any]:
+        """Return what the configuration keeps of them."""
+
+    def summary(self) -> str:
+        """Return what to tell a person of them."""
+
 
 class RunError(Exception):
     """A run cannot be begun or gone on with; the message says why, and what to do."""
@@ -188,6 +194,8 @@ class Run:
         self._agree = agree
         self._fetch = fetch or _floats
         self._identity = {"network": network, "digest": digest, "data": data.digest}
+        self._images = data.record()
+        self._of_images = data.summary()
         self._place = {"framework": framework, "device": device}
         self._card = dict(card or {})
         self._epoch = max(1, len(data.training) // plan.batch_size)
@@ -263,6 +271,7 @@ class Run:
                 self._open()
         for warning in self._warnings:
             self._console.message(f"warning: {warning}")
+        self._console.message(self._of_images)
         if self._done:
             self._console.message(f"{self.folder.path}: going on after step {self._done}")
         self._console.phase("starting")
@@ -696,6 +705,7 @@ class Run:
             **self._place,
             "settings": _as_json(dataclasses.asdict(self.settings)),
             "card": self._card,
+            "images": self._images,
             "command": sys.argv,
             "sessions": [*sessions, session],
         }

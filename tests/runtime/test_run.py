@@ -130,6 +130,7 @@ def test_a_run_keeps_the_newest_checkpoints_and_the_best(whole: Path) -> None:
     ]
     said = config(whole)
     assert (said["state"], said["step"], said["framework"]) == ("finished", 40, "numpy")
+    assert said["images"] == {"training": 80}
     results = {r["step"]: r["test_accuracy"] for r in records(whole) if "test_accuracy" in r}
     _, best = checkpoint.load(whole / "best.safetensors")
     assert best.step == max(results, key=lambda step: results[step])
@@ -347,6 +348,7 @@ def test_a_folder_in_use_is_refused_with_who_uses_it(tmp_path: Path) -> None:
     with subprocess.Popen(busy, env=environment(), stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
+            assert process.stderr.readline() == "data: 80 images\n"
             assert "step " in process.stderr.readline()
             with pytest.raises(FolderError, match=f"in use by process {process.pid} on .*, since"):
                 start(settings(tmp_path / "run"))

@@ -87,7 +87,12 @@ def start(
         Plan(settings, learning_rate, **plan),
         network="toy",
         digest="5" * 64,
-        data=SimpleNamespace(digest=settings.images, training=range(SIZE)),
+        data=SimpleNamespace(
+            digest=settings.images,
+            training=range(SIZE),
+            record=lambda: {"training": SIZE},
+            summary=lambda: f"data: {SIZE} images",
+        ),
         framework=framework,
         device="cpu",
         **options,
