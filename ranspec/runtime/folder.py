@@ -122,7 +122,7 @@ class RunFolder:
         path = self.path / CONFIG
         config = _read_json(path)
         if config is None and path.is_file():
-            raise FolderError(f"{path}: damaged; choose another --output")
+            raise FolderError(f"{path}: damaged: choose another --output, or --overwrite")
         return config or {}
 
     def write_config(self, config: Mapping[str, Any]) -> None:

@@ -54,7 +54,8 @@ def test_a_terminal_shows_a_bar_with_phase_loss_error_rate_speed_and_time_left(
 
 
 def test_no_terminal_shows_lines(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(10, 0)
+    console = Console()
+    console.begin(10, 0)
     console.phase("training")
     console.advance(5)
     console.line(5, {"loss": "1.5", "rate": "0.1"})
@@ -68,7 +69,8 @@ def test_no_terminal_shows_lines(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_of_many_processes_one_speaks(capsys: pytest.CaptureFixture[str]) -> None:
-    console = Console(10, 0, shown=False)
+    console = Console(shown=False)
+    console.begin(10, 0)
     console.line(5, {"loss": "1.5"})
     console.result("1")
     console.close()
@@ -78,7 +80,8 @@ def test_of_many_processes_one_speaks(capsys: pytest.CaptureFixture[str]) -> Non
 @pytest.mark.parametrize("name", ["stdout", "stderr"])
 def test_a_stream_that_is_not_there_is_no_error(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setattr(sys, name, None)
-    console = Console(10, 0)
+    console = Console()
+    console.begin(10, 0)
     console.line(5, {"loss": "1.5"})
     console.result("1")
     console.close()

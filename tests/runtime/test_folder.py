@@ -119,7 +119,7 @@ def test_a_start_that_was_killed_before_it_said_what_it_was_is_no_obstacle(
 
 def test_a_damaged_config_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(FolderError, match=r"config.json: damaged; choose another --output"):
+    with pytest.raises(FolderError, match=r"config.json: damaged: choose another --output"):
         RunFolder(tmp_path, keep=2).config()
 
 

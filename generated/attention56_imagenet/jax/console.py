@@ -16,12 +16,16 @@ class Console:
     the run goes on.
     """
 
-    def __init__(self, total: int, start: int, *, shown: bool = True):
-        self.total = total
+    def __init__(self, *, shown: bool = True):
         self.shown = shown
         self._later: list[tuple[str, bool]] = []
+        self._total = 0
         self._bar: Any = None
-        if shown and sys.stderr is not None and sys.stderr.isatty():
+
+    def begin(self, total: int, start: int) -> None:
+        """Show a bar, where there is a terminal, of which some steps have been taken."""
+        self._total = total
+        if self.shown and sys.stderr is not None and sys.stderr.isatty():
             from tqdm import tqdm
 
             shape = "{desc}{percentage:3.0f}% |{bar}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}"
@@ -41,7 +45,7 @@ class Console:
         """Show how far the run is, and with which values."""
         text = ", ".join(f"{name} {value}" for name, value in values.items())
         if self._bar is None:
-            self.message(f"step {step}/{self.total}: {text}")
+            self.message(f"step {step}/{self._total}: {text}")
         self._draw(lambda bar: bar.set_postfix_str(text))
 
     def message(self, text: str) -> None:

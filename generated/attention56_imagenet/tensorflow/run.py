@@ -203,6 +203,7 @@ class Run:
         self._evaluate_every = settings.evaluate_every or _twentieth(plan.iterations)
         default = Path("runs", network, framework.partition(" ")[0])
         self.folder = RunFolder(settings.output or default, settings.keep)
+        self._console = Console(shown=writes)
         self._lock: Lock | None = None
         self._warnings: list[str] = []
         self._source = self.folder.path
@@ -214,6 +215,8 @@ class Run:
         window = (manifest and manifest.window) or {}
         self._count, self._total = int(window.get("count", 0)), float(window.get("total", 0.0))
         self._leave_if_finished()
+        if self.restored and settings.weights:
+            self._warnings.append("the run goes on: --weights is for one that begins")
         if self.restored and self._config.get("state") == "diverged":
             self._warnings.append("the run diverged when it was last here, and will again alike")
         if self.progress.best_step and self._find_best() is None:
@@ -265,7 +268,7 @@ class Run:
     def __enter__(self) -> Self:
         self.restored = None  # Not to be kept in memory beside the model.
         self._started = now()
-        self._console = Console(self.plan.iterations, self._done, shown=self.writes)
+        self._console.begin(self.plan.iterations, self._done)
         if self.writes:
             with self._writing():
                 self._open()
@@ -332,7 +335,7 @@ class Run:
             if self._lock:
                 self._lock.release()
         if isinstance(error, KeyboardInterrupt):
-            self._console.message(f"ended at once; the last checkpoint is of step {self._saved_at}")
+            self._console.message(f"ended at once; {self._kept()}")
             raise SystemExit(ENDED_AT_ONCE) from None
 
     def _outcome(self, error: BaseException | None) -> str:
@@ -389,6 +392,7 @@ class Run:
             yield self._block
             if self._done != stop:
                 raise RuntimeError(f"the loss of step {self._done} was not added")
+        # Where other processes are asked, none goes on before the last checkpoint is whole.
         self._settle_divergence()
         self._leave_if_ending()
 
@@ -461,7 +465,7 @@ class Run:
         """Write a checkpoint of the state after the step in hand, unless that is not finite."""
         if not self.writes:
             return
-        spoilt = [name for name, array in sorted(state.items()) if not _is_finite(array)]
+        spoilt = [name for name, array in sorted(state.items()) if not np.isfinite(array).all()]
         if spoilt and self._diverged is None:
             self._diverged = {"step": self._done, "loss": None}
         if self._diverged is not None or self._ending == DIVERGENCE:
@@ -476,7 +480,7 @@ class Run:
             window={"count": self._count, "total": self._total},
             digest=self._identity["digest"],
             data=self._identity["data"],
-            settings=decisive(self.settings),
+            settings=_as_json(decisive(self.settings)),
         )
         with self._writing():
             self._log.sync()
@@ -558,11 +562,10 @@ class Run:
     def _leave_if_finished(self) -> None:
         over = self.first_step >= self.plan.iterations or self.plan.stops(self.progress)
         if over and self._config.get("state") == "finished":
-            if self.writes:
-                print(
-                    f"{self.folder.path}: finished after {self.first_step} steps; more with a "
-                    "larger --iterations, or --overwrite to begin anew"
-                )
+            self._console.result(
+                f"{self.folder.path}: finished after {self.first_step} steps; more with a larger "
+                "--iterations, or --overwrite to begin anew"
+            )
             if self._lock:
                 self._lock.release()
             raise SystemExit(0)
@@ -649,16 +652,15 @@ class Run:
     def _leave_if_ending(self) -> None:
         if self._ending is None:
             return
-        path = self.folder.path
         if self._ending == DIVERGENCE:
             found = self._diverged or {"step": self._done, "loss": "of another process"}
             if self.writes and not self._reported:
                 self._report_divergence(())
             what = f"loss {found['loss']}" if found["loss"] else "a weight that is not finite"
-            kept = f"the checkpoint of step {self._saved_at} is kept"
-            if not self.folder.checkpoints():
-                kept = "there was no checkpoint before"
-            self._console.later(f"error: {what} at step {found['step']}: {kept}; see {path}")
+            place = self.folder.path / DIVERGED
+            self._console.later(
+                f"error: {what} at step {found['step']}, see {place}; {self._kept()}"
+            )
         else:
             self._console.later(
                 f"ended by {self._signal or 'a signal to another process'} after step "
@@ -681,11 +683,16 @@ class Run:
             full = error.errno in (ENOSPC, EDQUOT)
             what = "the disk is full" if full else str(error.strerror or error)
             detail = f" ({error.strerror})" if full else ""
-            self._console.later(
-                f"error: {error.filename or self.folder.path}: {what}{detail}; the checkpoint of "
-                f"step {self._saved_at} is whole: start again to go on from there"
+            self._console.tell()
+            self._console.message(
+                f"error: {error.filename or self.folder.path}: {what}{detail}; {self._kept()}"
             )
             raise SystemExit(UNWRITTEN) from error
+
+    def _kept(self) -> str:
+        if not self.folder.checkpoints():
+            return "there was no checkpoint before"
+        return f"the checkpoint of step {self._saved_at} is kept"
 
     def _say_in_config(self, state: str) -> dict[str, Any]:
         sessions = list(self._config.get("sessions", ()))
@@ -785,11 +792,6 @@ def _twentieth(iterations: int) -> int:
 
 def _floats(losses: Sequence[Any]) -> list[float]:
     return [float(value) for loss in losses for value in np.ravel(loss)]
-
-
-def _is_finite(array: Array) -> bool:
-    # Types of other libraries, such as bfloat16, are of no kind that NumPy knows.
-    return array.dtype.kind in "biu" or bool(np.isfinite(array.astype(np.float64)).all())
 
 
 def _handle(handler: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
