@@ -244,6 +244,23 @@ def test_the_first_image_without_pixels_is_named(threads: int, tmp_path: Path) -
         read(np.array([4, 2]))
 
 
+def test_orientation_in_exif_is_not_applied(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[0x0112] = 6  # To be shown turned by a quarter.
+    Image.fromarray(pixels).save(tmp_path / "0.jpg")
+    Image.fromarray(pixels).save(tmp_path / "1.jpg", exif=turned)
+    images = streamed(tmp_path, ["0.jpg", "1.jpg"], (24, 32)).read(np.array([0, 1]))
+    assert np.array_equal(images[0], images[1])
+
+
+def test_grey_files_are_read_in_colour(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (24, 32), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "grey.png")
+    images = streamed(tmp_path, ["grey.png"], (24, 32)).read(np.array([0]))
+    assert (images[0] == pixels[..., None]).all()
+
+
 LIMITED = """
 import resource, sys, threading
 from pathlib import Path

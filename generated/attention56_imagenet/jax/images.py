@@ -145,7 +145,8 @@ def _opened(content: bytes) -> Iterator[Image]:
         reason = "of no known format" if content else "empty file"
         raise DataError(f"not a readable image ({reason})") from None
     except Exception as error:  # A damaged file makes Pillow's decoders raise errors of any kind.
-        raise DataError(f"not a readable image ({error})") from None
+        reason = str(error) or type(error).__name__
+        raise DataError(f"not a readable image ({reason})") from None
 
 
 def _check_header(image: Image) -> None:
