@@ -92,6 +92,37 @@ def test_files_that_just_changed_are_looked_at_again(
     assert len(look(files, tmp_path)[1]) == 3
 
 
+def test_what_was_looked_at_before_an_interruption_counts(
+    files: ImageFiles, tmp_path: Path
+) -> None:
+    class Interrupted(Looks):
+        def __call__(self, content: bytes) -> tuple[int, int]:
+            if len(self.seen) == 2:
+                raise KeyboardInterrupt
+            return super().__call__(content)
+
+    looks = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        survey(files, tmp_path, looks)
+    assert len(looks.seen) == 2
+    assert len(look(files, tmp_path)[1]) == 1
+
+
+def test_starts_at_the_same_time_look_once(files: ImageFiles, tmp_path: Path) -> None:
+    class Slow(Looks):
+        def __call__(self, content: bytes) -> tuple[int, int]:
+            time.sleep(0.02)
+            return super().__call__(content)
+
+    looks = Slow()
+    starts = [threading.Thread(target=survey, args=(files, tmp_path, looks)) for _ in range(4)]
+    for start in starts:
+        start.start()
+    for start in starts:
+        start.join()
+    assert len(looks.seen) == 3
+
+
 def test_images_within_a_file_are_told_apart(files: ImageFiles, tmp_path: Path) -> None:
     (files.folder / "all.tar").write_bytes(b"onetwo")
     places = np.array([[0, 3], [3, 3]])
@@ -104,7 +135,7 @@ def test_images_within_a_file_are_told_apart(files: ImageFiles, tmp_path: Path) 
 
 def test_a_damaged_record_is_made_anew(files: ImageFiles, tmp_path: Path) -> None:
     look(files, tmp_path)
-    (record,) = (tmp_path / "files").iterdir()
+    (record,) = (tmp_path / "files").glob("*.npz")
     whole = record.read_bytes()
     for damaged in (b"", whole[:50], whole[:400] + b"\xff" * 20 + whole[420:]):
         record.write_bytes(damaged)
