@@ -17,7 +17,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -40,7 +40,7 @@ class Survey:
 
     hashes: NDArray[np.uint8]
     sizes: NDArray[np.int32]
-    faults: Mapping[int, str]
+    faults: dict[int, str]
 
 
 def cache_folder(chosen: Path | None) -> Path:
@@ -58,56 +58,86 @@ def survey(
 
     A file is taken for unchanged where name, size and both times are those recorded, unless it
     changed just before the record was written. `look` returns height and width, or raises
-    DataError for what is no usable image.
+    DataError for what is no usable image. What was looked at before an interruption counts.
     """
     place = hashlib.sha256(f"{look.__name__} {files.folder.resolve()}".encode()).hexdigest()[:32]
     record = cache / "files" / f"{place}.npz"
     stamps = _stamps(files)
-    hashes = np.zeros((len(files), 32), dtype=np.uint8)
-    sizes = np.zeros((len(files), 2), dtype=np.int32)
-    faults: dict[int, str] = {}
-    known = np.zeros(len(files), dtype=np.bool_)
-    kept = _load_arrays(record)
-    if kept is not None:
-        rows = _rows(kept, files)
-        same = (kept["stamps"][rows] == stamps).all(axis=1)
-        settled = stamps[:, 1:3].max(axis=1, initial=0) < kept["written"] - SETTLED
-        known = (rows >= 0) & same & settled
-        hashes[known], sizes[known] = kept["hashes"][rows[known]], kept["sizes"][rows[known]]
-        reasons = {int(row): reason for row, reason in json.loads(kept["faults"].tobytes())}
-        faults = (
-            {
-                int(index): reasons[int(rows[index])]
-                for index in np.flatnonzero(known)
-                if int(rows[index]) in reasons
-            }
-            if reasons
-            else {}
-        )
+    found, known = _recorded(record, files, stamps)
+    if known.all():
+        return found
+    try:
+        record.parent.mkdir(parents=True, exist_ok=True)
+        with locked(record.with_suffix(".lock")):
+            found, known = _recorded(record, files, stamps)
+            _look(files, look, record, stamps, found, known)
+    except OSError as error:
+        raise _unwritable(record.parent, error) from None
+    return replace(found, faults=dict(sorted(found.faults.items())))
+
+
+def _look(
+    files: ImageFiles,
+    look: Callable[[bytes], tuple[int, int]],
+    record: Path,
+    stamps: NDArray[np.int64],
+    found: Survey,
+    known: NDArray[np.bool_],
+) -> None:
+    """Complete a survey, and record it."""
+    written = time.time_ns()
+
+    def examine(index: int) -> None:
+        content = files.content(index)
+        found.hashes[index] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
+        try:
+            found.sizes[index] = look(content)
+        except DataError as error:
+            found.faults[index] = str(error)
+        known[index] = True
+
     new = np.flatnonzero(~known)
-    if len(new):
-        written = time.time_ns()
-
-        def examine(index: int) -> None:
-            content = files.content(index)
-            hashes[index] = np.frombuffer(hashlib.sha256(content).digest(), dtype=np.uint8)
-            try:
-                sizes[index] = look(content)
-            except DataError as error:
-                faults[index] = str(error)
-
+    try:
         in_threads(examine, new, f"checking {files.folder}")
-        _save_arrays(
-            record,
-            names=_bytes("\0".join(files.names)),
-            starts=_starts(files),
-            stamps=stamps,
-            hashes=hashes,
-            sizes=sizes,
-            faults=_bytes(json.dumps(sorted(faults.items()))),
-            written=np.array(written),
-        )
-    return Survey(hashes, sizes, dict(sorted(faults.items())))
+    finally:
+        seen = np.flatnonzero(known)
+        if len(seen):
+            rows = {int(index): row for row, index in enumerate(seen)}
+            faults = [(rows[index], reason) for index, reason in sorted(found.faults.items())]
+            _save_arrays(
+                record,
+                names=_bytes("\0".join(files.names[index] for index in seen.tolist())),
+                starts=_starts(files)[seen],
+                stamps=stamps[seen],
+                hashes=found.hashes[seen],
+                sizes=found.sizes[seen],
+                faults=_bytes(json.dumps(faults)),
+                written=np.array(written),
+            )
+
+
+def _recorded(
+    record: Path, files: ImageFiles, stamps: NDArray[np.int64]
+) -> tuple[Survey, NDArray[np.bool_]]:
+    """Return what is recorded of files, and of which of them it holds."""
+    count = len(files)
+    found = Survey(np.zeros((count, 32), np.uint8), np.zeros((count, 2), np.int32), {})
+    kept = _load_arrays(record)
+    if kept is None:
+        return found, np.zeros(count, dtype=np.bool_)
+    rows = _rows(kept, files)
+    same = (kept["stamps"][rows] == stamps).all(axis=1)
+    settled = stamps[:, 1:3].max(axis=1, initial=0) < kept["written"] - SETTLED
+    known = (rows >= 0) & same & settled
+    found.hashes[known], found.sizes[known] = (
+        kept["hashes"][rows[known]],
+        kept["sizes"][rows[known]],
+    )
+    faults = {int(row): reason for row, reason in json.loads(kept["faults"].tobytes())}
+    if faults:
+        row_of = zip(np.flatnonzero(known).tolist(), rows[known].tolist(), strict=True)
+        found.faults.update({index: faults[row] for index, row in row_of if row in faults})
+    return found, known
 
 
 def stored_array(

@@ -1,8 +1,17 @@
 """What a run reads: training, validation and test images, and statistics of them.
 
-Sources are scikit-learn's digits, published archives, and folders of images. Files are looked at
-once and decoded once, into arrays that later starts map into memory; sets of images that memory
-does not hold are decoded as they are needed.
+Without `--data-dir`, data are scikit-learn's digits, or a published archive that `--download` has
+fetched. With `--data-dir DIR` they are what DIR holds of the spec's data:
+
+    any         train/<class>/* and test/<class>/* or val/<class>/*
+    cifar10     cifar-10-binary.tar.gz or cifar-10-python.tar.gz, or the folder within
+    cifar100    cifar-100-binary.tar.gz or cifar-100-python.tar.gz, or the folder within
+    tiny_imagenet    tiny-imagenet-200.zip, or the folder within
+    imagenet    ILSVRC2012_img_train.tar or train/<synset>.tar; ILSVRC2012_img_val.tar or val/*.JPEG
+                with ILSVRC2012_devkit_t12.tar.gz, or the folder within
+
+Files are looked at once and decoded once, into arrays that later starts map into memory; sets of
+images that memory does not hold are decoded as they are needed.
 """
 
 from __future__ import annotations
