@@ -3,9 +3,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from ranspec.runtime.data import Statistics  # noqa: E402
 from ranspec.runtime.sampling import crop_and_flip  # noqa: E402
 from ranspec_torch.runtime import weights  # noqa: E402
-from ranspec_torch.runtime.augment import augment, normalize  # noqa: E402
+from ranspec_torch.runtime.augment import (  # noqa: E402
+    crop_and_flip_images,
+    normalize,
+    put_statistics,
+)
 from ranspec_torch.runtime.layers import resize_nearest  # noqa: E402
 
 
@@ -51,18 +56,20 @@ def test_augmentation_is_pad_crop_flip_of_the_normalised_image(pad: int) -> None
             for image, (row, column), flip in zip(expected, offsets, flips, strict=True)
         ]
     )
-    arguments = map(torch.from_numpy, (images, offsets, flips))
-    result = augment(*arguments, pad, torch.from_numpy(mean), torch.from_numpy(scale))
+    statistics = put_statistics(Statistics(mean, scale), "cpu", torch.float64)
+    normalized = normalize(torch.from_numpy(images), statistics)
+    result = crop_and_flip_images(normalized, *map(torch.from_numpy, (offsets, flips)), pad)
     assert np.allclose(result.numpy(), expected.transpose(0, 3, 1, 2), rtol=0, atol=1e-15)
     assert result.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_normalisation_keeps_the_precision_of_the_statistics() -> None:
     images = torch.full((1, 2, 2, 1), 255, dtype=torch.uint8)
-    mean = torch.full((1, 1, 1), 0.25, dtype=torch.float64)
-    result = normalize(images, mean, mean)
-    assert result.dtype == torch.float64
-    assert (result == 0.1875).all()
+    quarter = Statistics(np.full((1, 1, 1), 0.25), np.full((1, 1, 1), 0.25))
+    for dtype in (torch.float32, torch.float64):
+        result = normalize(images, put_statistics(quarter, "cpu", dtype))
+        assert result.dtype == dtype
+        assert torch.allclose(result, torch.full((), 0.1875, dtype=dtype), rtol=1e-7, atol=0)
 
 
 @pytest.mark.parametrize("optimizer", ["SGD", "RMSprop", "Adam"])

@@ -38,21 +38,9 @@ def put_statistics(statistics: Statistics, dtype: Any = jnp.float32) -> DeviceSt
     return DeviceStatistics(**{name: jnp.asarray(array, dtype) for name, array in levels.items()})
 
 
-def normalize(
-    images: Array, statistics: DeviceStatistics | Array, scale: Array | None = None
-) -> Array:
+def normalize(images: Array, statistics: DeviceStatistics) -> Array:
     """Turn numbers of 0..255 [N, H, W, C] into the network's input, float [N, H, W, C]."""
-    if not isinstance(statistics, DeviceStatistics):
-        assert scale is not None
-        statistics = DeviceStatistics(statistics * 255, scale / 255)
     return (images.astype(statistics.mean.dtype) - statistics.mean) * statistics.scale
-
-
-def augment(
-    images: Array, offsets: Array, flips: Array, pad: int, mean: Array, scale: Array
-) -> Array:
-    """Normalise, then pad, crop and flip."""
-    return crop_and_flip_images(normalize(images, mean, scale), offsets, flips, pad)
 
 
 def crop_and_flip_images(images: Array, offsets: Array, flips: Array, pad: int) -> Array:
@@ -100,16 +88,13 @@ def warp(images: Array, maps: Array, size: tuple[int, int] | None = None) -> Arr
     return (above + jnp.round((blend(bottom) - above) * (down / UNIT))) / UNIT
 
 
-def shift_colors(images: Array, shares: Array, statistics: DeviceStatistics | Array) -> Array:
+def shift_colors(images: Array, shares: Array, statistics: DeviceStatistics) -> Array:
     """Add to images of 0..255 [N, H, W, C] the principal colours in the shares [N, C].
 
     Each colour's part is rounded to units of 2**-16.
     """
-    if isinstance(statistics, DeviceStatistics):
-        assert statistics.directions is not None
-        directions = statistics.directions
-    else:
-        directions = statistics * 255
+    directions = statistics.directions
+    assert directions is not None
     products = jnp.round(shares.astype(directions.dtype)[:, :, None] * directions * UNIT)
     first, *others = jnp.unstack(products, axis=1)
     shifts = sum(others, start=first) / UNIT

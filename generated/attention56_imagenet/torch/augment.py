@@ -43,25 +43,13 @@ def put_statistics(
     )
 
 
-def normalize(
-    images: Tensor, statistics: DeviceStatistics | Tensor, scale: Tensor | None = None
-) -> Tensor:
+def normalize(images: Tensor, statistics: DeviceStatistics) -> Tensor:
     """Turn numbers of 0..255 [N, H, W, C] into the network's input, float [N, C, H, W].
 
     It is in channels-last memory.
     """
-    if not isinstance(statistics, DeviceStatistics):
-        assert scale is not None
-        statistics = DeviceStatistics(statistics * 255, scale / 255)
     pixels = (images.to(statistics.mean.dtype) - statistics.mean) * statistics.scale
     return pixels.permute(0, 3, 1, 2)
-
-
-def augment(
-    images: Tensor, offsets: Tensor, flips: Tensor, pad: int, mean: Tensor, scale: Tensor
-) -> Tensor:
-    """Normalise, then pad, crop and flip."""
-    return crop_and_flip_images(normalize(images, mean, scale), offsets, flips, pad)
 
 
 def crop_and_flip_images(images: Tensor, offsets: Tensor, flips: Tensor, pad: int) -> Tensor:
@@ -116,16 +104,13 @@ def warp(images: Tensor, maps: Tensor, size: tuple[int, int] | None = None) -> T
     return (above + ((blend(bottom) - above) * (down / UNIT)).round()) / UNIT
 
 
-def shift_colors(images: Tensor, shares: Tensor, statistics: DeviceStatistics | Tensor) -> Tensor:
+def shift_colors(images: Tensor, shares: Tensor, statistics: DeviceStatistics) -> Tensor:
     """Add to images of 0..255 [N, H, W, C] the principal colours in the shares [N, C].
 
     Each colour's part is rounded to units of 2**-16.
     """
-    if isinstance(statistics, DeviceStatistics):
-        assert statistics.directions is not None
-        directions = statistics.directions
-    else:
-        directions = statistics * 255
+    directions = statistics.directions
+    assert directions is not None
     products = (shares.to(directions.dtype)[:, :, None] * directions * UNIT).round()
     first, *others = products.unbind(1)
     shifts = sum(others, start=first) / UNIT
