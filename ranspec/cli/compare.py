@@ -211,7 +211,7 @@ def _number(value: float | None, shape: str) -> str:
 
 
 def _drawn(runs: Sequence[RunRecord], suffix: str) -> str:
-    from ranspec.runtime.report import page, run_plots, stacked
+    from ranspec.runtime.report import page, plots, run_curves
 
-    plots = run_plots({run.name: run.records for run in runs})
-    return page("Runs compared", "\n".join(plots)) if suffix == ".html" else stacked(plots)
+    drawing = plots(run_curves({run.name: run.records for run in runs}))
+    return page("Runs compared", drawing) if suffix == ".html" else drawing

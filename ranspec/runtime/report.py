@@ -20,8 +20,10 @@ LARGEST_MATRIX = 25
 """Of more classes than these, only the pairs that are confused most are shown."""
 POINTS = 800
 """A curve of more points is drawn through the means of neighbours."""
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 320, 64, 12, 34, 38
-"""Of a plot, and of its margins, in pixels."""
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 290, 64, 28, 28, 44
+"""Of a plot without its legend, and of its margins, in pixels."""
+LETTER, ROW = 6.5, 16
+"""Of a legend, in pixels."""
 
 _COLORS = ("#3b82d0", "#d9702b", "#3d9e5f", "#b64fa8", "#9a8a1c", "#d1495b", "#3aa6a6", "#7d7d7d")
 _STYLE = """
@@ -29,6 +31,7 @@ _STYLE = """
 .plot text { fill: currentColor; }
 .plot .grid { stroke: currentColor; stroke-opacity: 0.15; }
 .plot polyline { fill: none; stroke-width: 1.5; }
+.plot line:not(.grid) { stroke-width: 3; }
 @media (prefers-color-scheme: dark) { .plot { color: #ddd; } }
 """
 _PAGE_STYLE = """
@@ -52,6 +55,8 @@ class Curve:
     label: str
     steps: Sequence[float]
     values: Sequence[float | None]
+    color: int = 0
+    dashed: bool = False
 
 
 @dataclass(frozen=True)
@@ -90,7 +95,7 @@ def report(
     """Return a run as a page: `config` and `records` are those of its folder."""
     facts = {name: config.get(name) for name in ("network", "framework", "device", "state", "step")}
     facts |= {name.replace("_", " "): value for name, value in config.get("results", {}).items()}
-    parts = [table(_texts(facts)), *run_plots({"": records})]
+    parts = [table(_texts(facts)), plots(run_curves({"": records}))]
     if predictions is not None:
         parts += ["<h2>Confused classes</h2>", _confusion(predictions)]
         if predictions.images is not None:
@@ -105,36 +110,59 @@ def report(
     return page(f"{config.get('network')}: a run", "\n".join(parts))
 
 
-def run_plots(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[str]:
-    """Return plots of loss, error and learning rate, of one run or of several by name."""
-    losses, errors, rates = [], [], []
-    for name, records in runs.items():
-        for kind in ("training", "validation", "test"):
+def run_curves(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> dict[str, list[Curve]]:
+    """Return the curves of loss, error and learning rate, of one run or of several by name.
+
+    Each of several runs has one colour, and dashes where it is tested; each curve of one run has
+    its own.
+    """
+    curves: dict[str, list[Curve]] = {"Loss": [], "Error, %": [], "Learning rate": []}
+    for number, (name, records) in enumerate(runs.items()):
+        for index, kind in enumerate(("training", "validation", "test")):
+            alone = len(runs) == 1
+            look = {"color": index if alone else number, "dashed": index > 0 and not alone}
+            label = kind if alone else f"{name} {kind}"
             key = "loss" if kind == "training" else f"{kind}_loss"
-            label = f"{name} {kind}".strip()
-            losses += series(label, records, key)
-            errors += series(label, records, f"{kind}_accuracy", lambda value: 100 * (1 - value))
-        rates += series(name or "learning rate", records, "learning_rate")
-    groups = (("Loss", losses), ("Error, %", errors), ("Learning rate", rates))
-    return [plot(curves, title) for title, curves in groups if curves]
+            curves["Loss"] += _series(records, key, label, **look)
+            errors = [
+                {"step": record["step"], kind: _percent(record[f"{kind}_accuracy"])}
+                for record in records
+                if f"{kind}_accuracy" in record
+            ]
+            curves["Error, %"] += _series(errors, kind, label, **look)
+        label = "learning rate" if len(runs) == 1 else name
+        curves["Learning rate"] += _series(records, "learning_rate", label, color=number)
+    return {title: group for title, group in curves.items() if group}
 
 
-def series(
-    label: str,
-    records: Iterable[Mapping[str, Any]],
-    key: str,
-    change: Callable[[float], float] = float,
-) -> list[Curve]:
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else 100 * (1 - accuracy)
+
+
+def _series(records: Iterable[Mapping[str, Any]], key: str, label: str, **look: Any) -> list[Curve]:
     """Return the curve of a key of records, none if no record has it."""
-    found = [(record["step"], record[key]) for record in records if key in record]
-    if not found:
-        return []
-    values = [None if value is None else change(value) for _, value in found]
-    return [Curve(label, [step for step, _ in found], values)]
+    found = [record for record in records if key in record]
+    steps, values = [record["step"] for record in found], [record[key] for record in found]
+    return [Curve(label, steps, values, **look)] if found else []
 
 
-def plot(curves: Sequence[Curve], title: str) -> str:
-    """Return an SVG of curves over steps, with a logarithmic axis for more than two decades."""
+def plots(curves: Mapping[str, Sequence[Curve]]) -> str:
+    """Return one SVG of plots by title, one below the other."""
+    heights = [_height(group) for group in curves.values()]
+    placed = (
+        plot(group, title, y=sum(heights[:index]))
+        for index, (title, group) in enumerate(curves.items())
+    )
+    return _svg(WIDTH, sum(heights), f"<style>{_STYLE}</style>", *placed) + "\n"
+
+
+def plot(curves: Sequence[Curve], title: str, y: int = 0) -> str:
+    """Return an SVG of curves over steps, with a logarithmic axis for more than two decades.
+
+    Its colours are those of `plots`, which it may be a part of, at a height `y`.
+    """
+    legend, top = _legend(curves)
+    bottom = _height(curves) - BOTTOM
     points = [list(_points(curve)) for curve in curves]
     known = [point for line in points for point in line if point[1] is not None]
     values = [value for _, value in known if value is not None] or [0.0, 1.0]
@@ -142,64 +170,68 @@ def plot(curves: Sequence[Curve], title: str) -> str:
     change: Callable[[float], float] = math.log10 if logarithmic else float
     ticks = _decades(values) if logarithmic else _ticks(min(values), max(values))
     last = max((step for step, _ in known), default=1.0) or 1.0
-    steps = [tick for tick in _ticks(0, last) if tick <= last]
-    low = min(change(min(values)), change(ticks[0]))
-    high = max(change(max(values)), change(ticks[-1]))
+    low, high = change(min(*values, *ticks)), change(max(*values, *ticks))
 
-    def x(step: float) -> float:
+    def across(step: float) -> float:
         return LEFT + (WIDTH - LEFT - RIGHT) * step / last
 
-    def y(value: float) -> float:
-        share = (change(value) - low) / (high - low or 1.0)
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * share
+    def down(value: float) -> float:
+        return bottom - (bottom - top) * (change(value) - low) / (high - low or 1.0)
 
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img" '
-        f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}">',
-        f"<title>{_text(title)}</title><style>{_STYLE}</style>",
-        f'<text x="{LEFT}" y="14" font-weight="bold">{_text(title)}</text>',
-    ]
+    parts = [f'<text x="{LEFT}" y="16" font-weight="bold">{_text(title)}</text>', *legend]
     for tick in ticks:
         parts.append(
-            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y(tick):.1f}" '
-            f'y2="{y(tick):.1f}"/><text x="{LEFT - 6}" y="{y(tick) + 4:.1f}" '
+            f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{down(tick):.1f}" '
+            f'y2="{down(tick):.1f}"/><text x="{LEFT - 6}" y="{down(tick) + 4:.1f}" '
             f'text-anchor="end">{tick:g}</text>'
         )
-    for tick in steps:
+    for tick in (tick for tick in _ticks(0, last) if tick <= last):
         parts.append(
-            f'<text x="{x(tick):.1f}" y="{HEIGHT - 20}" text-anchor="middle">{tick:,g}</text>'
+            f'<text x="{across(tick):.1f}" y="{bottom + 16}" text-anchor="middle">{tick:,g}</text>'
         )
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">steps</text>')
-    at = float(WIDTH - RIGHT)
-    for index in reversed(range(len(curves))):
-        at -= 7.0 * len(curves[index].label) + 22
-        parts.append(
-            f'<line x1="{at:.0f}" x2="{at + 14:.0f}" y1="10" y2="10" stroke-width="3" '
-            f'stroke="{_color(index)}"/><text x="{at + 18:.0f}" y="14">'
-            f"{_text(curves[index].label)}</text>"
-        )
-    for index, line in enumerate(points):
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{bottom + 32}" text-anchor="end">steps</text>')
+    for curve, line in zip(curves, points, strict=True):
         for run in _unbroken(line):
-            drawn = " ".join(f"{x(step):.1f},{y(value):.1f}" for step, value in run)
+            drawn = [(f"{across(step):.1f}", f"{down(value):.1f}") for step, value in run]
+            joined = " ".join(f"{x},{y}" for x, y in drawn)
             parts.append(
-                f'<polyline stroke="{_color(index)}" points="{drawn}"/>'
-                if len(run) > 1
-                else f'<circle fill="{_color(index)}" r="2.5" cx="{drawn.split(",")[0]}" '
-                f'cy="{drawn.split(",")[1]}"/>'
+                f'<polyline {_stroke(curve)} points="{joined}"/>'
+                if len(drawn) > 1
+                else f'<circle fill="{_color(curve)}" r="2.5" cx="{drawn[0][0]}" '
+                f'cy="{drawn[0][1]}"/>'
             )
-    return "\n".join([*parts, "</svg>"])
+    return _svg(WIDTH, _height(curves), *parts, y=y)
 
 
-def stacked(plots: Sequence[str]) -> str:
-    """Return one SVG of several plots, one below the other."""
-    height = HEIGHT * len(plots)
-    placed = (
-        plot.replace("<svg ", f'<svg y="{HEIGHT * index}" ', 1) for index, plot in enumerate(plots)
-    )
+def _legend(curves: Sequence[Curve]) -> tuple[list[str], int]:
+    """Return the names of curves, in as many rows as they need, and where the plot begins."""
+    parts, x, row = [], float(LEFT), 0
+    for curve in curves:
+        width = 34 + LETTER * len(curve.label)
+        if x > LEFT and x + width > WIDTH:
+            x, row = float(LEFT), row + 1
+        y = 34 + ROW * row
+        parts.append(
+            f'<line x1="{x:.0f}" x2="{x + 18:.0f}" y1="{y - 4}" y2="{y - 4}" {_stroke(curve)}/>'
+            f'<text x="{x + 22:.0f}" y="{y}">{_text(curve.label)}</text>'
+        )
+        x += width
+    return parts, TOP + ROW * (row + 1)
+
+
+def _height(curves: Sequence[Curve]) -> int:
+    return HEIGHT + _legend(curves)[1]
+
+
+def _svg(width: int, height: int, *parts: str, y: int = 0) -> str:
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}" '
-        f'viewBox="0 0 {WIDTH} {height}">\n{"".join(placed)}\n</svg>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="plot" role="img" y="{y}" width="{width}" '
+        f'height="{height}" viewBox="0 0 {width} {height}">\n' + "\n".join([*parts, "</svg>"])
     )
+
+
+def _stroke(curve: Curve) -> str:
+    return f'stroke="{_color(curve)}"' + (' stroke-dasharray="5 3"' if curve.dashed else "")
 
 
 def page(title: str, body: str) -> str:
@@ -315,8 +347,8 @@ def _decades(values: Sequence[float]) -> list[float]:
     return [10.0**power for power in range(first, last + 1)]
 
 
-def _color(index: int) -> str:
-    return _COLORS[index % len(_COLORS)]
+def _color(curve: Curve) -> str:
+    return _COLORS[curve.color % len(_COLORS)]
 
 
 def _texts(values: Mapping[str, Any]) -> list[tuple[str, str]]:

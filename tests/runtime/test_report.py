@@ -18,9 +18,9 @@ from ranspec.runtime.report import (
     Predictions,
     page,
     plot,
+    plots,
     report,
-    run_plots,
-    stacked,
+    run_curves,
 )
 
 HOSTILE = "<script>alert(1)</script>&\"'"
@@ -153,9 +153,28 @@ def test_long_curves_are_drawn_through_means() -> None:
     assert len(line) <= POINTS
 
 
-def test_plots_of_runs_name_them() -> None:
-    plots = run_plots({"one": RECORDS, "other": RECORDS})
-    text = stacked(plots)
-    labels = {item.text for item in ElementTree.fromstring(text).iter(f"{NAMESPACE}text")}
-    assert {"one training", "other test", "Error, %", "Learning rate"} <= labels
-    Reader(page("both", text))
+def test_runs_are_told_apart_by_colour_and_their_tests_by_dashes() -> None:
+    curves = run_curves({"one": RECORDS, "other": RECORDS})
+    looks = {curve.label: (curve.color, curve.dashed) for curve in curves["Loss"]}
+    assert looks == {
+        "one training": (0, False),
+        "one test": (0, True),
+        "other training": (1, False),
+        "other test": (1, True),
+    }
+    assert len({curve.color for curve in run_curves({"": RECORDS})["Loss"]}) == 2
+
+
+def test_plots_stand_below_each_other_with_room_for_long_legends() -> None:
+    names = [f"a folder of a long name, number {number}" for number in range(9)]
+    text = plots(run_curves(dict.fromkeys(names, RECORDS)))
+    root = ElementTree.fromstring(text)
+    tops, heights = [
+        [int(item.get(name, "")) for item in root.findall(f"{NAMESPACE}svg")]
+        for name in ("y", "height")
+    ]
+    assert tops == [sum(heights[:index]) for index in range(3)]
+    assert sum(heights) == int(root.get("height", ""))
+    labels = {item.text for item in root.iter(f"{NAMESPACE}text")}
+    assert {f"{names[8]} test", "Error, %", "Learning rate"} <= labels
+    Reader(page("all", text))
