@@ -49,10 +49,17 @@ labels = [labels for _, labels in batches]
 """,
     "tensorflow": """
 import tensorflow as tf
-data = train.DeviceData(dataset, *constants)
-pad = [settings.pad] if hasattr(settings, "pad") else []
-augmented = tf.function(data.augmented)
-batches = [augmented(*train.draw(step, 40, settings), *pad) for step in range(3)]
+from augment import put_statistics
+from data import Statistics
+data = train.DeviceData(dataset)
+measured = put_statistics(Statistics(*constants))
+
+@tf.function
+def batch(draws):
+    images, labels = data.rows(draws.indices)
+    return train.training_images(images, draws, measured, settings), labels
+
+batches = [batch(train.put_draws(train.draw(step, 40, settings))) for step in range(3)]
 images, labels = zip(*batches)
 """,
     "jax": """
