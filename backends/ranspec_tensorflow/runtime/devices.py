@@ -78,7 +78,7 @@ class DeviceData:
         return tf.gather(self.images, indices), tf.gather(self.labels, indices)
 
     def batches(self, size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        """Yield the dataset in order, `size` rows at a time, and which of them count, bool [size].
+        """Yield the dataset in order, `size` rows at a time, and which of them count, bool.
 
         The last batch repeats the last row, for all to have one shape.
         """
