@@ -164,6 +164,13 @@ class SpatialAffine(keras.Layer):
         return x * scale[:, :, None] + shift[:, :, None]
 
 
+def seed_dropout(model: keras.Model, seed: tf.Tensor) -> None:
+    """Make the masks of dropout a function of a step's seed, uint32."""
+    states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign(tf.stack([seed, tf.constant(number, seed.dtype)]))
+
+
 def max_pool_ceil(x: tf.Tensor, kernel_size: int, strides: int) -> tf.Tensor:
     """Max-pool from the first position on, with as many windows as cover the map."""
     x = _pad(x, _ceil_margins(x, kernel_size, strides), value=-np.inf)

@@ -18,13 +18,14 @@ PENALIZED = "kernel"
 class PenalizedOptimizer(keras.optimizers.Optimizer):
     """An optimiser that adds `penalty * kernel` to the gradients of kernels.
 
-    `slots` holds its state: for each name a variable per trained variable.
+    `learning_rate` is to be set before each step. `slots` holds the state: for each name a variable
+    per trained variable.
     """
 
     slot_names: tuple[str, ...]
 
-    def __init__(self, learning_rate: float, penalty: float) -> None:
-        super().__init__(learning_rate)
+    def __init__(self, penalty: float) -> None:
+        super().__init__(learning_rate=0.0)
         self.penalty = penalty
         self.slots: dict[str, list[keras.Variable]] = {}
 
@@ -58,10 +59,8 @@ class SGD(PenalizedOptimizer):
 
     slot_names = ("momentum",)
 
-    def __init__(
-        self, learning_rate: float, momentum: float, nesterov: bool, penalty: float
-    ) -> None:
-        super().__init__(learning_rate, penalty)
+    def __init__(self, momentum: float, nesterov: bool, penalty: float) -> None:
+        super().__init__(penalty)
         self.momentum = momentum
         self.nesterov = nesterov
 
@@ -77,8 +76,8 @@ class RMSProp(PenalizedOptimizer):
 
     slot_names = ("second_moment",)
 
-    def __init__(self, learning_rate: float, decay: float, epsilon: float, penalty: float) -> None:
-        super().__init__(learning_rate, penalty)
+    def __init__(self, decay: float, epsilon: float, penalty: float) -> None:
+        super().__init__(penalty)
         self.decay = decay
         self.epsilon = epsilon
 
@@ -94,10 +93,8 @@ class Adam(PenalizedOptimizer):
 
     slot_names = ("first_moment", "second_moment")
 
-    def __init__(
-        self, learning_rate: float, beta1: float, beta2: float, epsilon: float, penalty: float
-    ) -> None:
-        super().__init__(learning_rate, penalty)
+    def __init__(self, beta1: float, beta2: float, epsilon: float, penalty: float) -> None:
+        super().__init__(penalty)
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
