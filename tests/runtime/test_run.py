@@ -19,12 +19,13 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from ranspec.runtime import checkpoint
+from ranspec.runtime import checkpoint, metrics
 from ranspec.runtime import run as runs
 from ranspec.runtime.checkpoint import CheckpointError
 from ranspec.runtime.folder import FolderError
+from ranspec.runtime.identity import decisive
 from ranspec.runtime.metrics import read_records
-from ranspec.runtime.run import AGREE_EVERY, RunError, decisive
+from ranspec.runtime.run import AGREE_EVERY, RunError
 from ranspec.runtime.settings import parse_settings
 from tests.runtime.training import Settings, start, train
 
@@ -533,7 +534,7 @@ def test_speeds_are_those_of_the_steps_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     device = Device()
-    monkeypatch.setattr(runs.time, "perf_counter", lambda: device.now)
+    monkeypatch.setattr(metrics.time, "perf_counter", lambda: device.now)
     chosen = settings(tmp_path / "run", evaluate_every=4, checkpoint_every=3)
     run = start(chosen, fetch=device.fetch)
     with run:

@@ -1,9 +1,10 @@
-"""A log of metrics as JSON lines, and a progress bar."""
+"""A log of metrics as JSON lines, and the speed of steps."""
 
 from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
@@ -13,6 +14,10 @@ from checkpoint import replaced, sync
 
 if TYPE_CHECKING:
     from tqdm import tqdm
+
+
+UNTIMED = 3
+"""Blocks of steps that are left out of speeds: they compile, or record graphs."""
 
 
 class MetricsLog:
@@ -58,6 +63,46 @@ class MetricsLog:
     def records(self) -> list[dict[str, Any]]:
         """Return what has been written, in order."""
         return read_records(self.path)
+
+
+class Stopwatch:
+    """The time that steps take, without the first `UNTIMED` blocks of them."""
+
+    def __init__(self) -> None:
+        self._untimed = UNTIMED
+        self._since: float | None = None
+        self._from = 0
+        self._steps = 0
+        self._seconds = 0.0
+
+    def go(self, step: int) -> None:
+        """Start before a step, unless the clock runs."""
+        if self._since is None:
+            self._since, self._from = time.perf_counter(), step
+
+    def pause(self, step: int) -> None:
+        """Stop after `step` steps, all of which have ended."""
+        if self._since is not None and not self._untimed:
+            self._seconds += time.perf_counter() - self._since
+            self._steps += step - self._from
+        self._since = None
+
+    def warming_up(self) -> bool:
+        """Tell whether a block of steps is the last that is left out; to be asked after each."""
+        if not self._untimed:
+            return False
+        self._untimed -= 1
+        return not self._untimed
+
+    def warmed_up(self) -> None:
+        """Leave out the time until now."""
+        self._since = None
+
+    def take(self) -> float | None:
+        """Return the steps per second since it was last asked, None if none were timed."""
+        speed = self._steps / self._seconds if self._steps and self._seconds else None
+        self._steps, self._seconds = 0, 0.0
+        return speed
 
 
 def read_records(path: Path) -> list[dict[str, Any]]:

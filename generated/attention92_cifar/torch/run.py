@@ -23,7 +23,6 @@ those of a run that was never ended. It exits with
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 import signal
@@ -56,7 +55,8 @@ from folder import (
     now,
     whereabouts,
 )
-from metrics import MetricsLog, accuracies, prefixed
+from identity import as_json, decisive, differences
+from metrics import MetricsLog, Stopwatch, accuracies, prefixed
 from progress import Progress, advance, recorded
 from report import Predictions, report
 from settings import Amount, Positive
@@ -64,8 +64,6 @@ from settings import Amount, Positive
 DIVERGENCE, UNWRITTEN, INTERRUPTED, ENDED_AT_ONCE = 1, 74, 75, 130
 AGREE_EVERY = 10
 """Steps between the questions to other processes whether to end: each is a synchronisation."""
-UNTIMED = 3
-"""Blocks of steps that are left out of speeds: they compile, or record graphs."""
 EVENTS = "tensorboardX"
 SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2")
 
@@ -136,6 +134,21 @@ class Plan:
         """Tell whether what evaluations have shown ends the run."""
         return self.early_stopping is not None and progress.stale >= self.early_stopping
 
+    def differences(self, there: Manifest) -> list[str]:
+        """Say whether the run of a checkpoint would have taken other steps to come there."""
+        before, here = (there.settings or {}).get("iterations"), self.iterations
+        if before is None or before == here:
+            return []
+        if here < there.step:
+            return [f"--iterations: {there.step} steps taken there, {here} asked for here"]
+        earlier = replace(self, recipe=replace(self.recipe, iterations=before))
+        if all(earlier.rate(step, 0) == self.rate(step, 0) for step in range(there.step)):
+            return []
+        return [
+            f"--iterations: {before} there, {here} here, "
+            f"with which the {there.step} steps taken would have had other learning rates"
+        ]
+
 
 class Data(Protocol):
     """What a run is to know of its images."""
@@ -194,6 +207,7 @@ class Run:
         self._agree = agree
         self._fetch = fetch or _floats
         self._identity = {"network": network, "digest": digest, "data": data.digest}
+        self._settings = decisive(settings)
         self._images = data.record()
         self._of_images = data.summary()
         self._place = {"framework": framework, "device": device}
@@ -237,7 +251,7 @@ class Run:
         self._signal: str | None = None
         self._ending: int | None = None
         self._saved_at = self._done
-        self._watch = Stopwatch(UNTIMED)
+        self._watch = Stopwatch()
 
     @property
     def remaining(self) -> range:
@@ -480,7 +494,7 @@ class Run:
             window={"count": self._count, "total": self._total},
             digest=self._identity["digest"],
             data=self._identity["data"],
-            settings=_as_json(decisive(self.settings)),
+            settings=self._settings,
         )
         with self._writing():
             self._log.sync()
@@ -518,46 +532,13 @@ class Run:
     def _require_same_run(self, where: str | Path, there: Manifest) -> None:
         if there.settings is None:
             raise RunError(f"{where}: holds weights and no run: give it as --weights")
-        found = self._differences(there)
-        if found:
+        found = differences(there, self._identity, self._settings)
+        if found or (found := self.plan.differences(there)):
             raise RunError(
                 f"{where}: holds another run, of {there.step} steps:\n"
                 + "".join(f"  {line}\n" for line in found)
                 + "choose another --output, or --overwrite to begin anew in its place"
             )
-
-    def _differences(self, there: Manifest) -> list[str]:
-        """Say in what another run differs from this one."""
-        before = {"network": there.network, "digest": there.digest, "data": there.data}
-        names = {"network": "network", "digest": "spec", "data": "data"}
-        found = [
-            f"{names[name]}: {_short(before[name])} there, {_short(here)} here"
-            for name, here in self._identity.items()
-            if before[name] != here
-        ]
-        earlier, present = dict(there.settings or {}), _as_json(decisive(self.settings))
-        found += [
-            f"--{name.replace('_', '-')}: {earlier[name]} there, {here} here"
-            for name, here in present.items()
-            if name != "iterations" and name in earlier and earlier[name] != here
-        ]
-        return found or self._later_differences(there.step, earlier.get("iterations"))
-
-    def _later_differences(self, step: int, iterations: int | None) -> list[str]:
-        """Say whether another number of iterations would have changed the steps taken."""
-        here = self.plan.iterations
-        if iterations is None or iterations == here:
-            return []
-        if here < step:
-            return [f"--iterations: {step} steps taken there, {here} asked for here"]
-        recipe = replace(self.plan.recipe, iterations=iterations)
-        earlier = replace(self.plan, recipe=recipe)
-        if all(earlier.rate(past, 0) == self.plan.rate(past, 0) for past in range(step)):
-            return []
-        return [
-            f"--iterations: {iterations} there, {here} here, "
-            f"with which the {step} steps taken would have had other learning rates"
-        ]
 
     def _leave_if_finished(self) -> None:
         over = self.first_step >= self.plan.iterations or self.plan.stops(self.progress)
@@ -710,7 +691,7 @@ class Run:
             "state": state,
             "step": self._done,
             **self._place,
-            "settings": _as_json(dataclasses.asdict(self.settings)),
+            "settings": as_json(asdict(self.settings)),
             "card": self._card,
             "images": self._images,
             "command": sys.argv,
@@ -720,70 +701,6 @@ class Run:
             config["results"] = self._results
         self.folder.write_config(config)
         return config
-
-
-class Stopwatch:
-    """The time that steps take, once the first of them have been left out."""
-
-    def __init__(self, untimed: int):
-        self._untimed = untimed
-        self._since: float | None = None
-        self._from = 0
-        self._steps = 0
-        self._seconds = 0.0
-
-    def go(self, step: int) -> None:
-        """Start before a step, unless the clock runs."""
-        if self._since is None:
-            self._since, self._from = time.perf_counter(), step
-
-    def pause(self, step: int) -> None:
-        """Stop after `step` steps, all of which have ended."""
-        if self._since is not None and not self._untimed:
-            self._seconds += time.perf_counter() - self._since
-            self._steps += step - self._from
-        self._since = None
-
-    def warming_up(self) -> bool:
-        """Tell whether a block of steps is the last that is left out; to be asked after each."""
-        if not self._untimed:
-            return False
-        self._untimed -= 1
-        return not self._untimed
-
-    def warmed_up(self) -> None:
-        """Leave out the time until now."""
-        self._since = None
-
-    def take(self) -> float | None:
-        """Return the steps per second since it was last asked, None if none were timed."""
-        speed = self._steps / self._seconds if self._steps and self._seconds else None
-        self._steps, self._seconds = 0, 0.0
-        return speed
-
-
-def decisive(settings: Any) -> dict[str, Any]:
-    """Return the settings that decide the result of a run.
-
-    A class of settings names those of its own as `decisive`, where not all of them are.
-    """
-    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
-    for kind in type(settings).__mro__:
-        named = vars(kind).get("decisive")
-        if named is not None:
-            for field in dataclasses.fields(kind):
-                if field.name not in named:
-                    values.pop(field.name, None)
-    return values
-
-
-def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(json.dumps(values, default=str))
-    return found
-
-
-def _short(digest: str | None) -> str:
-    return "unknown" if digest is None else digest if len(digest) < 40 else digest[:12]
 
 
 def _twentieth(iterations: int) -> int:
