@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any
 
 from ranspec.runtime.checkpoint import replaced, sync
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
-
 
 UNTIMED = 3
 """Blocks of steps that are left out of speeds: they compile, or record graphs."""
@@ -119,19 +114,6 @@ def accuracies(results: Mapping[str, float]) -> str:
     """Write the accuracies of an evaluation, such as `91.20% (top 5: 99.70%)`."""
     top5 = f" (top 5: {results['top5_accuracy']:.2%})" if "top5_accuracy" in results else ""
     return f"{results['accuracy']:.2%}{top5}"
-
-
-def progress_bar(total: int, start: int = 0) -> tqdm[NoReturn]:
-    """Return a tqdm bar over training steps, silent unless stderr is a terminal."""
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        initial=start,
-        unit="step",
-        dynamic_ncols=True,
-        disable=not sys.stderr.isatty(),
-    )
 
 
 def _lines(path: Path) -> list[str]:

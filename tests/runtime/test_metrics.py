@@ -8,7 +8,6 @@ from ranspec.runtime.metrics import (
     MetricsLog,
     accuracies,
     prefixed,
-    progress_bar,
     read_records,
 )
 
@@ -72,11 +71,6 @@ def test_a_log_is_replaced_whole_or_not_at_all(
 def test_a_fresh_run_starts_a_fresh_log(tmp_path: Path) -> None:
     MetricsLog(tmp_path / "m").write(step=1)
     assert MetricsLog(tmp_path / "m").path.read_text() == ""
-
-
-def test_the_progress_bar_is_silent_without_a_terminal() -> None:
-    with progress_bar(10) as bar:
-        assert bar.disable
 
 
 def test_results_are_written_with_the_dataset_and_as_percentages() -> None:

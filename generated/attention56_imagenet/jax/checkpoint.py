@@ -52,18 +52,6 @@ class Manifest:
     data: str | None = None
     settings: Mapping[str, Any] | None = None
 
-    def check_run(self, *, seed: int, batch_size: int) -> None:
-        """Raise CheckpointError if a run with these settings would see other batches."""
-        for option, there, here in (
-            ("seed", self.seed, seed),
-            ("batch-size", self.batch_size, batch_size),
-        ):
-            if there != here:
-                raise CheckpointError(
-                    f"the checkpoint's run has {option} {there}, this one {here}: "
-                    f"pass --{option} {there} to resume it"
-                )
-
 
 def save(path: Path, tensors: Mapping[str, Array], manifest: Manifest) -> None:
     """Write a checkpoint atomically: `path` is always a whole checkpoint, the old or the new."""
