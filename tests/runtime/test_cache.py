@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import threading
@@ -250,6 +251,30 @@ def test_too_little_space_is_said_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"GB are needed .* pass another --cache-dir"):
         stored_array(tmp_path, "key", (1 << 40, 1 << 20, 1), fill)
     assert fill.calls == 0
+
+
+def test_a_disk_that_fills_up_is_said_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    fill = Fill()
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(DataError, match="No space left on device: pass another --cache-dir"):
+        stored(tmp_path, fill)
+    assert fill.calls == 0
+    assert [path.name for path in (tmp_path / "arrays").iterdir()] == ["key.lock"]
+
+
+def test_a_file_system_that_reserves_no_space_will_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unsupported(*arguments: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unsupported)
+    assert stored(tmp_path, Fill()) == list(range(60))
 
 
 def test_a_cache_that_cannot_be_written_is_named(files: ImageFiles, tmp_path: Path) -> None:
