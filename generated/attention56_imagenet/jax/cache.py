@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from errno import ENOSPC
 from pathlib import Path
 from typing import IO, Any
 
@@ -284,10 +285,12 @@ def _write(path: Path, shape: tuple[int, ...], fill: Callable[[NDArray[np.uint8]
 def _allocate(file: IO[bytes], size: int) -> None:
     """Reserve a file's space: a full disk would end the process where it writes into a map."""
     file.flush()
-    if hasattr(os, "posix_fallocate"):
+    try:
         os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
+    except (AttributeError, OSError) as error:
+        if getattr(error, "errno", None) == ENOSPC:
+            raise
+        file.truncate(size)  # This system, or this file system, reserves nothing.
 
 
 def _intact(path: Path, shape: tuple[int, ...]) -> tuple[NDArray[np.uint8], str] | None:

@@ -87,9 +87,7 @@ class DataOptions:
     decisive: ClassVar[tuple[str, ...]] = ()
 
     data_dir: Annotated[Path | None, "folder or archive of the images"] = None
-    cache_dir: Annotated[Path | None, "folder for decoded images, instead of the user's cache"] = (
-        None
-    )
+    cache_dir: Annotated[Path | None, "folder for decoded images (default: the user's)"] = None
     download: Annotated[bool, "fetch a published dataset that is not there yet"] = False
     skip_bad: Annotated[bool, "leave out files that are no usable images"] = False
     stream: Annotated[bool | None, "decode for each step (default: if memory is short)"] = None
