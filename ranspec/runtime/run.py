@@ -219,6 +219,7 @@ class Run:
         self.folder = RunFolder(settings.output or default, settings.keep)
         self._console = Console(shown=writes)
         self._lock: Lock | None = None
+        self._config: dict[str, Any] = {}
         self._warnings: list[str] = []
         self._source = self.folder.path
 
@@ -513,13 +514,10 @@ class Run:
             raise RunError(f"--tensorboard needs {EVENTS}: pip install {EVENTS}")
         if self.writes:
             self._lock = self.folder.prepare()
-            try:
-                self.folder.require_space(state_bytes)
-            except OSError as error:
-                raise FolderError(f"{path}: no room for checkpoints: {error.strerror}") from None
-        self._config = {} if settings.overwrite else self.folder.config()
+            self._require_space(state_bytes)
         if settings.overwrite:
             return None
+        self._config = self.folder.config()
         restored, self._warnings = self.folder.restore()
         if restored:
             self._require_same_run(path, restored[1])
@@ -527,7 +525,16 @@ class Run:
             restored, self._warnings = load(Path(settings.resume)), []
             self._require_same_run(settings.resume, restored[1])
             self._source = Path(settings.resume).parent
+        if restored and self.writes:
+            self._require_space(sum(array.nbytes for array in restored[0].values()))
         return restored
+
+    def _require_space(self, size: int) -> None:
+        try:
+            self.folder.require_space(size)
+        except OSError as error:
+            message = f"{self.folder.path}: no room for checkpoints: {error.strerror}"
+            raise FolderError(message) from None
 
     def _require_same_run(self, where: str | Path, there: Manifest) -> None:
         if there.settings is None:

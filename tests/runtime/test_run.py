@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from errno import ENOSPC
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -457,6 +458,32 @@ def test_a_file_that_cannot_grow_ends_the_run(tmp_path: Path) -> None:
 def test_a_disk_without_room_is_refused_before_any_work(tmp_path: Path) -> None:
     with pytest.raises(FolderError, match=r"no room for checkpoints: .* MB are needed"):
         start(settings(tmp_path / "run"), state_bytes=10**18)
+
+
+def test_a_run_that_goes_on_needs_room_for_another_checkpoint(
+    half: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=15_999))
+    with pytest.raises(FolderError, match="no room for checkpoints"):
+        start(settings(half))
+
+
+def test_what_cannot_be_written_at_first_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object) -> None:
+        raise OSError(ENOSPC, os.strerror(ENOSPC))
+
+    monkeypatch.setattr("ranspec.runtime.folder.RunFolder.write_text", full)
+    assert exit_code(lambda: train(settings(tmp_path / "run"))) == 74
+    assert "the disk is full" in capsys.readouterr().err
+
+
+def test_weights_for_a_run_that_goes_on_are_a_warning(
+    half: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(settings(half, weights=half / "best.safetensors"))
+    assert "warning: the run goes on: --weights is for one that begins" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
