@@ -63,9 +63,21 @@ def _mentions(code: str, name: str) -> bool:
 
 def _runtime_files(package: str) -> dict[str, str]:
     """Return a package's modules, which import one another without its name in a built folder."""
-    prefix = re.compile(r"^( *from )(?:ranspec|\w+)\.runtime\.(?=\w+ import )", re.MULTILINE)
     return {
-        item.name: prefix.sub(r"\1", item.read_text(encoding="utf-8"))
+        item.name: _as_neighbours(item.read_text(encoding="utf-8"))
         for item in files(package).iterdir()
         if item.name.endswith(".py") and item.name != "__init__.py"
     }
+
+
+def _as_neighbours(module: str) -> str:
+    """Take packages off the imports of runtime modules, and sort those as formatters do."""
+    package = r"from (?:ranspec|\w+)\.runtime\.(?=\w+ import )"
+    statement = rf"{package}(?:[^\n(]+|[^\n]+\([^)]*\))\n"
+
+    def block(found: re.Match[str]) -> str:
+        statements = re.findall(statement, found[0])
+        return "".join(sorted(re.sub(package, "from ", text) for text in statements))
+
+    module = re.sub(rf"^(?:{statement})+", block, module, flags=re.MULTILINE)
+    return re.sub(rf"^( +){package}", r"\1from ", module, flags=re.MULTILINE)
