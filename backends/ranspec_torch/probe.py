@@ -22,11 +22,11 @@ class TorchSession:
         self.model: nn.Module = self.code.train.make_model(self.settings)
         self.initial: dict[str, Array] = self.code.weights.state(self.model)
         self.model.to(getattr(torch, start.dtype), memory_format=torch.channels_last)
+        own = self.code.checkpoint.select(start.tensors, self.initial)
+        self.code.weights.load(self.model, own)
         self.optimizer = self.code.train.make_optimizer(self.model, self.settings)
         if any(name.startswith("optimizer.") for name in start.tensors):
             self.code.weights.load(self.model, start.tensors, self.optimizer, start.step)
-        else:
-            self.code.weights.load(self.model, start.tensors)
 
     def logits(self, images: Array) -> Array:
         self.model.eval()
@@ -47,7 +47,7 @@ class TorchSession:
             for name, parameter in self.model.named_parameters()
             if parameter.grad is not None
         }
-        return Observation(logits[0], loss, gradients)
+        return Observation(logits[-1], loss, gradients)
 
     def step(self, images: Array, labels: Array, learning_rate: float) -> float:
         loss: Tensor = self.code.train.train_step(

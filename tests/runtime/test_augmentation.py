@@ -40,12 +40,15 @@ WARP = (
 
 BATCHES = {
     "torch": """
-import torch
-constants = (*constants, torch.device("cpu"))
-data = train.DeviceData(dataset, *constants)
-batches = [data.training_batch(step, settings) for step in range(3)]
-images = [images.permute(0, 2, 3, 1) for images, _ in batches]
-labels = [labels for _, labels in batches]
+import torch, recipe
+from data import Statistics
+from devices import DeviceData, choose_place
+data = DeviceData(dataset, Statistics(*constants), choose_place(settings, 16))
+images, labels = [], []
+for pixels, targets, draws in data.ahead(recipe.draw, settings, range(3)):
+    batch = recipe.training_images(pixels, draws, data.statistics, settings)
+    images.append(batch.permute(0, 2, 3, 1))
+    labels.append(targets)
 """,
     "tensorflow": """
 import tensorflow as tf
@@ -88,7 +91,8 @@ for folder in sys.argv[1:]:
 {batches}
     arrays = {{"images": np.stack([np.asarray(x) for x in images])}}
     np.savez(folder + "/batches.npz", **arrays, labels=np.stack([np.asarray(x) for x in labels]))
-    del sys.modules["train"], sys.modules["recipe"], sys.modules["augment"], sys.modules["sampling"]
+    for name in ("train", "recipe", "augment", "devices", "sampling"):
+        sys.modules.pop(name, None)
     sys.path.pop(0)
 """
 

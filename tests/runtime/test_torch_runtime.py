@@ -12,6 +12,7 @@ from ranspec_torch.runtime.augment import (  # noqa: E402
     put_statistics,
 )
 from ranspec_torch.runtime.layers import resize_nearest  # noqa: E402
+from ranspec_torch.runtime.processes import clip  # noqa: E402
 
 
 def network() -> "torch.nn.Sequential":
@@ -127,3 +128,30 @@ def test_nearest_positions_are_quotients_of_whole_numbers(old: int, new: int) ->
     resized.sum().backward()
     times = np.bincount(positions, minlength=old)
     assert (x.grad.numpy() == np.outer(times, times)).all()
+
+
+@pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam"])
+def test_averages_follow_the_weights_and_are_tested_in_their_place(name: str) -> None:
+    model, optimizer = trained(name)
+    weights.begin(model, optimizer, average=True)
+    start = weights.state(model)
+    step_once(model, optimizer, 3)
+    weights.average(model, optimizer, 0.75)
+    after = weights.state(model, optimizer)
+    tested = weights.tested(after)
+    for kernel, before in start.items():
+        kept = 1.0 if "running" in kernel else 0.25
+        assert np.allclose(tested[kernel], (1 - kept) * before + kept * after[kernel], atol=1e-6)
+    with weights.averaged(model, optimizer):
+        within = weights.state(model)
+    assert all(np.array_equal(within[kernel], tested[kernel]) for kernel in within)
+    again = weights.state(model, optimizer)
+    assert all(np.array_equal(again[kernel], after[kernel]) for kernel in after)
+
+
+@pytest.mark.parametrize(("largest", "share"), [(10.0, 1.0), (2.5, 0.5)])
+def test_gradients_are_shortened_together(largest: float, share: float) -> None:
+    gradients = [torch.tensor([3.0, 0.0]), torch.tensor([[4.0]])]
+    clip(gradients, largest)
+    assert torch.equal(gradients[0], torch.tensor([3.0, 0.0]) * share)
+    assert torch.equal(gradients[1], torch.tensor([[4.0]]) * share)

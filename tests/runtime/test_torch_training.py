@@ -65,7 +65,7 @@ def render(training: TrainingContext) -> str:
 
 def variants() -> dict[str, TrainingContext]:
     optimizers = ("sgd", "adam", "rmsprop")
-    flags = ("smoothed", "dropout")
+    flags = ("smoothed", "dropout", "accumulated", "clipped", "averaged")
     choices = itertools.product((False, True), repeat=len(flags))
     return {
         f"variant{index}": replace(
