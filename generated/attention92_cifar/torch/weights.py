@@ -6,7 +6,8 @@ layer with a fixed momentum reads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from checkpoint import select
+
 Array = NDArray[Any]
+
+AVERAGE = "average"
+"""The slot of a weight's moving average."""
 
 SLOTS: Mapping[type[torch.optim.Optimizer], Mapping[str, str]] = {
     torch.optim.SGD: {"momentum": "momentum_buffer"},
@@ -27,10 +33,10 @@ def state(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> d
     """Return copies of all weights and statistics, and of the optimiser's state if given."""
     arrays = {name: _array(tensor) for name, tensor in _tensors(model).items()}
     if optimizer is not None:
-        for slot, key in SLOTS[type(optimizer)].items():
+        for slot, key in _slots(optimizer).items():
             for name, parameter in model.named_parameters():
                 value = optimizer.state[parameter].get(key, torch.zeros_like(parameter))
-                arrays[f"optimizer.{slot}.{name}"] = _array(value)
+                arrays[f"{slot}.{name}"] = _array(value)
     return arrays
 
 
@@ -46,13 +52,10 @@ def load(
     """
     targets = _tensors(model)
     if optimizer is not None:
-        for slot, key in SLOTS[type(optimizer)].items():
+        begin(model, optimizer, step=step, average=AVERAGE in _slots(optimizer))
+        for slot, key in _slots(optimizer).items():
             for name, parameter in model.named_parameters():
-                buffer = torch.zeros_like(parameter, memory_format=torch.preserve_format)
-                optimizer.state[parameter][key] = buffer
-                targets[f"optimizer.{slot}.{name}"] = buffer
-                if isinstance(optimizer, torch.optim.Adam | torch.optim.RMSprop):
-                    optimizer.state[parameter]["step"] = torch.tensor(float(step))
+                targets[f"{slot}.{name}"] = optimizer.state[parameter][key]
     for name in targets.keys() | arrays.keys():
         if name not in arrays:
             raise ValueError(f"tensor {name} is missing")
@@ -66,6 +69,74 @@ def load(
     with torch.no_grad():
         for name, target in targets.items():
             target.copy_(torch.from_numpy(np.array(arrays[name], order="C")))
+
+
+def restore(
+    model: nn.Module,
+    arrays: Mapping[str, Array],
+    optimizer: torch.optim.Optimizer | None = None,
+    step: int = 0,
+) -> None:
+    """Load what a checkpoint holds for the model; raise CheckpointError unless all fits."""
+    load(model, select(arrays, state(model, optimizer)), optimizer, step)
+
+
+def begin(
+    model: nn.Module, optimizer: torch.optim.Optimizer, *, step: int = 0, average: bool = False
+) -> None:
+    """Set the optimiser's state to that of its beginning, but for the number of steps taken.
+
+    Moments are zero; an `average` of the weights starts at what they are.
+    """
+    for parameter in model.parameters():
+        slots = optimizer.state[parameter]
+        for key in SLOTS[type(optimizer)].values():
+            slots[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
+        if isinstance(optimizer, torch.optim.Adam | torch.optim.RMSprop):
+            slots["step"] = torch.tensor(float(step))
+        if average:
+            slots[AVERAGE] = parameter.detach().clone()
+
+
+def average(model: nn.Module, optimizer: torch.optim.Optimizer, kept: float) -> None:
+    """Let the averages keep a share of themselves, and take the rest from the weights."""
+    parameters: list[Tensor] = list(model.parameters())
+    averages = [optimizer.state[parameter][AVERAGE] for parameter in parameters]
+    with torch.no_grad():
+        torch._foreach_lerp_(averages, parameters, 1 - kept)
+
+
+@contextmanager
+def averaged(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[None]:
+    """Put the averages in the place of the weights for a while, where there are any."""
+    parameters = [item for item in model.parameters() if AVERAGE in optimizer.state[item]]
+    weights = [parameter.detach().clone() for parameter in parameters]
+    with torch.no_grad():
+        for parameter in parameters:
+            parameter.copy_(optimizer.state[parameter][AVERAGE])
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for parameter, weight in zip(parameters, weights, strict=True):
+                parameter.copy_(weight)
+
+
+def tested(arrays: Mapping[str, Array]) -> dict[str, Array]:
+    """Return a checkpoint's tensors with the averages, if there are any, as the weights."""
+    averages = {
+        name.removeprefix(f"{AVERAGE}."): array
+        for name, array in arrays.items()
+        if name.startswith(f"{AVERAGE}.")
+    }
+    return {**arrays, **averages}
+
+
+def clear_biases(model: nn.Module) -> None:
+    """Let the biases of convolutions and linear layers be zero."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear) and module.bias is not None:
+            nn.init.zeros_(module.bias)
 
 
 def kernels(model: nn.Module) -> dict[str, tuple[int, ...]]:
@@ -83,6 +154,13 @@ def kernels(model: nn.Module) -> dict[str, tuple[int, ...]]:
 def shapes(model: nn.Module) -> dict[str, tuple[int, ...]]:
     """Return the shape of every weight and statistic by canonical name."""
     return {name: tuple(tensor.shape) for name, tensor in _tensors(model).items()}
+
+
+def _slots(optimizer: torch.optim.Optimizer) -> dict[str, str]:
+    """Return the slots of an optimiser's state, by how the names of their tensors begin."""
+    slots = {f"optimizer.{slot}": key for slot, key in SLOTS[type(optimizer)].items()}
+    has_average = any(AVERAGE in values for values in optimizer.state.values())
+    return slots | ({AVERAGE: AVERAGE} if has_average else {})
 
 
 def _tensors(model: nn.Module) -> dict[str, Tensor]:
