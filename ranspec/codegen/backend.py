@@ -98,6 +98,8 @@ class Backend(ABC):
     """What to install for each module that its code imports: the line of requirements.txt."""
     trains: bool = True
     """Whether what it writes can be trained; if not, it only infers."""
+    lacks: frozenset[str] = frozenset()
+    """Keys of a recipe that its training does not have, of `codegen.training.ADVANCED`."""
     aliases: tuple[str, ...] = ()
     """Other names that people call it by, in lower case."""
     writes_with: tuple[str, ...] = ()

@@ -25,7 +25,7 @@ from ranspec.codegen.backend import (
 from ranspec.codegen.code import LINE_LENGTH
 from ranspec.codegen.imports import imported_modules
 from ranspec.codegen.names import network_class
-from ranspec.codegen.training import training_context
+from ranspec.codegen.training import lacking, training_context
 from ranspec.codegen.weights import initial
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, unique_traces
@@ -73,6 +73,8 @@ def render_files(
         raise UnsupportedError(
             f"{backend.title} code holds no weights: its train.py takes a checkpoint when it runs"
         )
+    if backend.trains and (keys := lacking(loaded.spec.train, backend.lacks)):
+        raise UnsupportedError(f"{backend.title} code has no train.{keys[0]} yet")
     context = {
         "spec": loaded.spec,
         "source": loaded.source,

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import PurePosixPath
 from typing import Annotated, get_origin
 
-from ranspec.errors import RanspecError
 from ranspec.runtime import schedule as schedules
 from ranspec.runtime import settings as setting_types
 from ranspec.spec.model import Spec
@@ -29,6 +28,8 @@ from ranspec.spec.training import (
 
 LINE_LENGTH = 100
 FLIP = "flip images at random, left to right"
+TEN, CENTRE = 10, 4
+"""How many crops there may be, and which of them is the centre."""
 
 SCHEDULE = {
     "factor": ("learning_rate_factor", "Share", "factor of each change"),
@@ -122,7 +123,6 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
     if not model_class.isidentifier():
         raise ValueError(f"{model_class!r} is not an identifier")
     recipe = spec.train
-    _check_written(recipe)
     augmentation = recipe.augmentation
     warped = tuple(name for name, _, _ in _geometry(augmentation))
     cropped = not warped and (augmentation.pad > 0 or augmentation.flip)
@@ -163,7 +163,7 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
         warped=warped,
         colored=colored,
         mixed=mixed,
-        crops=_crops(recipe.test),
+        crops=_crops(recipe.test, spec.input.height, spec.input.width),
         smoothed=recipe.label_smoothing > 0,
         noisy=noisy,
         dropout=dropout,
@@ -207,7 +207,7 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
             cutmix_shares=mixed == "cutmix",
             mixup_shares=mixed == "mixup",
             step_seed=dropout,
-            view_maps=tested,
+            ten_crop_maps=tested,
         ),
         recipe_schedule=_used(
             **{
@@ -221,7 +221,7 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
     )
 
 
-PENDING: dict[str, Callable[[Training], bool]] = {
+ADVANCED: Mapping[str, Callable[[Training], bool]] = {
     "micro_batches": lambda recipe: recipe.micro_batches > 1,
     "gradient_clipping": lambda recipe: recipe.gradient_clipping is not None,
     "weight_average": lambda recipe: recipe.weight_average > 0,
@@ -230,13 +230,12 @@ PENDING: dict[str, Callable[[Training], bool]] = {
     "augmentation.cutmix": lambda recipe: recipe.augmentation.cutmix > 0,
     "test": lambda recipe: recipe.test != Test(),
 }
-"""What the language has and templates do not write yet, by key."""
+"""What a backend's training may lack, by key of the recipe, and which recipes ask for it."""
 
 
-def _check_written(recipe: Training) -> None:
-    for key, asked in PENDING.items():
-        if asked(recipe):
-            raise RanspecError(f"train.{key}: generated code has no such training yet")
+def lacking(recipe: Training, lacks: Set[str]) -> tuple[str, ...]:
+    """Return the keys of a recipe that a backend lacks."""
+    return tuple(key for key, asked in ADVANCED.items() if key in lacks and asked(recipe))
 
 
 def _mentioned(settings: Sequence[str]) -> tuple[str, ...]:
@@ -382,12 +381,14 @@ def _optimizer(optimizer: Optimizer) -> tuple[str, ...]:
     )
 
 
-def _crops(test: Test) -> str:
+def _crops(test: Test, height: int, width: int) -> str:
     """Return the crops of a test image as maps; nothing where it is taken as a whole."""
     if test == Test():
         return ""
-    crops = f"crops={_literal(test.crops)}, size={_literal(test.size)}"
-    return f"view_maps(HEIGHT, WIDTH, HEIGHT, WIDTH, {crops})"
+    sizes = (test.size * size for size in (height, width))
+    crop = ", ".join(_literal(int(size) if size.is_integer() else size) for size in sizes)
+    only = "" if test.crops == TEN else f"[{CENTRE}:{CENTRE + 1}]"
+    return f"ten_crop_maps(HEIGHT, WIDTH, {crop}, HEIGHT, WIDTH){only}"
 
 
 def _checks(recipe: Training) -> Iterator[tuple[str, str]]:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -17,8 +18,9 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic.fields import FieldInfo
 
 from ranspec.codegen import training
+from ranspec.codegen.backend import UnsupportedError, load_backend
 from ranspec.codegen.program import RECIPE, _runtime_files
-from ranspec.codegen.render import template_environment
+from ranspec.codegen.render import render_files, template_environment
 from ranspec.codegen.training import training_context
 from ranspec.runtime import sampling
 from ranspec.spec import LoadedSpec, load_spec
@@ -71,12 +73,6 @@ def __getattr__(name):
 
 def loaded(*changes: str) -> LoadedSpec:
     return load_spec("attention_digits", [f"train.{change}" for change in changes])
-
-
-@pytest.fixture(autouse=True)
-def _all_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Render what no framework's train.py has yet, too."""
-    monkeypatch.setattr(training, "PENDING", {})
 
 
 def recipe_text(spec: LoadedSpec, backend: str = TRAINING[0]) -> str:
@@ -190,8 +186,8 @@ def test_crops_are_cut_from_whole_images_where_these_are_decoded(tmp_path: Path)
 def test_test_images_are_cropped(tmp_path: Path) -> None:
     with imported(tmp_path, *RECIPES["cutmix, ten crops"]) as recipe:
         assert len(recipe.CROPS) == 10
-        views = sampling.view_maps(8, 8, 8, 8, crops=10, size=0.875)
-        np.testing.assert_array_equal(np.stack(recipe.CROPS), views)
+        crops = sampling.ten_crop_maps(8, 8, 7, 7, 8, 8)
+        np.testing.assert_array_equal(np.stack(recipe.CROPS), crops)
         warped, normalized = recipe.test_images([], recipe.CROPS[9], "statistics")
         assert (warped[0], normalized) == ("warp", ("normalize", "statistics"))
         np.testing.assert_array_equal(warped[1], recipe.CROPS[9][None])
@@ -214,6 +210,25 @@ def test_a_whole_image_is_normalized_alone(tmp_path: Path) -> None:
 def test_kernels_with_a_penalty_begin_alike(weights: str, prefix: str, tmp_path: Path) -> None:
     with imported(tmp_path, f"optimizer.decayed_weights={weights}") as recipe:
         assert prefix == recipe.DECAYED
+
+
+@pytest.mark.parametrize("key", training.ADVANCED)
+def test_what_a_backend_lacks_is_refused(key: str) -> None:
+    changes = {
+        "test": "test.size=0.5",
+        "optimizer.decayed_weights": "optimizer.decayed_weights=head",
+        "micro_batches": "micro_batches=2",
+    }
+    spec = loaded(changes.get(key, f"{key}=0.5"))
+    backend = replace(load_backend(TRAINING[0]), lacks=frozenset({key}))
+    with pytest.raises(UnsupportedError, match=f"code has no train.{key} yet"):
+        render_files(spec, backend)
+
+
+@pytest.mark.parametrize("backend", TRAINING)
+def test_a_plain_recipe_needs_nothing_that_a_backend_may_lack(backend: str) -> None:
+    assert load_backend(backend).lacks <= training.ADVANCED.keys()
+    assert training.lacking(loaded().spec.train, training.ADVANCED.keys()) == ()
 
 
 # --- the command line
