@@ -19,7 +19,7 @@ from PIL import Image
 
 from ranspec.runtime.data import DataError
 from ranspec.runtime.images import ImageFiles
-from ranspec.runtime.sampling import crop_boxes
+from ranspec.runtime.sampling import batch_indices, crop_boxes
 from ranspec.runtime.streaming import StreamedDataset, ahead, rows
 
 
@@ -213,6 +213,17 @@ def test_pixels_do_not_depend_on_the_number_of_threads(
     one = with_threads(dataset, 1).read(indices, boxes)
     assert np.array_equal(with_threads(dataset, threads).read(indices, boxes), one)
     assert len({image.tobytes() for image in one}) == 30
+
+
+def test_processes_decode_their_own_rows_of_the_whole_batch(dataset: StreamedDataset) -> None:
+    indices = batch_indices(0, 3, 6, len(dataset)).astype(np.int32)
+    sizes = dataset.sizes[indices]
+    offsets = crop_boxes(0, 3, sizes, aspect=4 / 3, area=(0.08, 1.0), ratio=(0.75, 1.333))
+    draws = Draws(indices, offsets, 0)
+    parts = [rows(draws, process, 3) for process in range(3)]
+    images = [dataset.read(part.indices, part.offsets) for part in parts]
+    assert [len(part) for part in images] == [2, 2, 2]
+    assert np.array_equal(np.concatenate(images), dataset.read(indices, offsets))
 
 
 def test_batches_visit_all_images_in_order(dataset: StreamedDataset) -> None:
