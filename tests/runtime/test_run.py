@@ -27,7 +27,7 @@ from ranspec.runtime.folder import FolderError
 from ranspec.runtime.identity import decisive
 from ranspec.runtime.metrics import read_records
 from ranspec.runtime.run import AGREE_EVERY, RunError
-from ranspec.runtime.settings import parse_settings
+from ranspec.runtime.settings import fail, parse_settings
 from tests.runtime.training import Settings, start, train
 
 ROOT = Path(__file__).parents[2]
@@ -612,7 +612,7 @@ def test_events_hold_what_metrics_do_and_go_on(tmp_path: Path) -> None:
 # --- Several processes ---
 
 
-def together(rank: int, folder: Path, barrier: Any, asked: Any, spoil: int | None) -> None:
+def together(rank: int, folders: Sequence[Path], barrier: Any, asked: Any, spoil: Any) -> None:
     """Train as one of two processes, of which the second is told to end after 13 steps."""
 
     def agree(yes: bool) -> bool:
@@ -626,15 +626,18 @@ def together(rank: int, folder: Path, barrier: Any, asked: Any, spoil: int | Non
         if rank == 1 and step == 12 and spoil is None:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    chosen = settings(folder, spoil=spoil if rank == 1 else None)
-    train(chosen, after=after, writes=rank == 0, agree=agree)
+    chosen = settings(folders[rank], spoil=spoil if rank == 1 else None)
+    try:
+        train(chosen, after=after, writes=rank == 0, agree=agree)
+    except RunError as error:
+        fail(error)
 
 
-def run_two(folder: Path, spoil: int | None = None) -> list[int | None]:
+def run_two(*folders: Path, spoil: int | None = None) -> list[int | None]:
     context = get_context("spawn")
     barrier, asked = context.Barrier(2), context.Array("b", 2)
     workers = [
-        context.Process(target=together, args=(rank, folder, barrier, asked, spoil))
+        context.Process(target=together, args=(rank, folders * 2, barrier, asked, spoil))
         for rank in range(2)
     ]
     for worker in workers:
@@ -649,6 +652,11 @@ def test_processes_end_at_the_same_step_and_go_on(undisturbed: Path, tmp_path: P
     assert newest(tmp_path / "run")[1].step == 2 * AGREE_EVERY
     assert run_two(tmp_path / "run") == [0, 0]
     assert same_result(undisturbed, tmp_path / "run")
+
+
+def test_processes_that_do_not_see_the_same_folder_are_refused(half: Path, tmp_path: Path) -> None:
+    assert run_two(half, tmp_path / "another") == [2, 2]
+    assert newest(half)[1].step == 17
 
 
 def test_a_loss_that_is_not_finite_ends_all_processes(tmp_path: Path) -> None:

@@ -281,6 +281,7 @@ class Run:
     # --- Beginning and end ---
 
     def __enter__(self) -> Self:
+        self._require_same_start()
         self.restored = None  # Not to be kept in memory beside the model.
         self._started = now()
         self._console.begin(self.plan.iterations, self._done)
@@ -296,6 +297,21 @@ class Run:
         self._saved_time = time.monotonic()
         self._handlers = _handle(self._on_signal)
         return self
+
+    def _require_same_start(self) -> None:
+        """Raise RunError, in all processes, unless all go on from the same step."""
+        if self._agree is None:
+            return
+        apart = False
+        for bit in range(self.plan.iterations.bit_length()):
+            set_here = bool(self.first_step >> bit & 1)
+            set_anywhere, clear_anywhere = self._agree(set_here), self._agree(not set_here)
+            apart = apart or (set_anywhere and clear_anywhere)
+        if apart:
+            raise RunError(
+                f"{self.folder.path}: this process would go on from step {self.first_step}, others "
+                "from another: --output has to be a folder that all see alike"
+            )
 
     def _open(self) -> None:
         """Write what stands in the folder before the first step."""
