@@ -33,6 +33,16 @@ from ranspec.spec import load_spec
 SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.yaml"))
 COUNT, HEIGHT, WIDTH = 40, 9, 12
 
+MIXED = (
+    (3, "unit", '{"cutmix": 1.0}'),
+    (
+        3,
+        "channel_mean_std",
+        '{"pad": 0, "mixup": 0.4, "color": 0.2, "zoom": 0.1, "area": [0.3, 1]}',
+    ),
+)
+"""Augmentations that no shipped spec has."""
+
 SPEC = """
 name: tiny
 source: A test
@@ -169,14 +179,14 @@ print(json.dumps(found))
 """
 
 
-def recipes() -> dict[tuple[int, str, str], Path]:
-    """Return the distinct augmentations of the shipped specs, each with one that has it."""
-    found: dict[tuple[int, str, str], Path] = {}
+def recipes() -> list[tuple[int, str, str]]:
+    """Return the distinct augmentations of the shipped specs, and more."""
+    found = list(MIXED)
     for path in SPECS:
         spec = load_spec(path).spec
         augmentation = spec.train.augmentation.model_dump_json(exclude_defaults=True)
-        found.setdefault((spec.input.channels, spec.train.normalization, augmentation), path)
-    return found
+        found.append((spec.input.channels, spec.train.normalization, augmentation))
+    return list(dict.fromkeys(found))
 
 
 @pytest.fixture(scope="module")
@@ -273,7 +283,7 @@ def test_batches_are_those_of_numpy(batches: dict[str, dict[str, str]]) -> None:
     """What is neither cropped nor warped is (images - mean) * scale, each rounded once."""
     plain = [case for case in recipes() if json.loads(case[2]) == {"pad": 0, "flip": False}]
     (channels, normalization, _) = plain[0]
-    number = list(recipes()).index(plain[0])
+    number = recipes().index(plain[0])
     images = synthetic(COUNT, classes=10, height=HEIGHT, width=WIDTH, channels=channels).images
     statistics: Statistics = measure([images], normalization, False)
     for dtype in (np.float32, np.float64):

@@ -36,26 +36,9 @@ def put_statistics(statistics: Statistics, dtype: Any = tf.float32) -> DeviceSta
     return DeviceStatistics(**{name: tf.constant(array, dtype) for name, array in levels.items()})
 
 
-def normalize(
-    images: tf.Tensor, statistics: DeviceStatistics | tf.Tensor, scale: tf.Tensor | None = None
-) -> tf.Tensor:
+def normalize(images: tf.Tensor, statistics: DeviceStatistics) -> tf.Tensor:
     """Turn numbers of 0..255 [N, H, W, C] into the network's input, float [N, H, W, C]."""
-    if not isinstance(statistics, DeviceStatistics):
-        assert scale is not None
-        statistics = DeviceStatistics(statistics * 255, scale / 255)
     return (tf.cast(images, statistics.mean.dtype) - statistics.mean) * statistics.scale
-
-
-def augment(
-    images: tf.Tensor,
-    offsets: tf.Tensor,
-    flips: tf.Tensor,
-    pad: int,
-    mean: tf.Tensor,
-    scale: tf.Tensor,
-) -> tf.Tensor:
-    """Normalise, then pad, crop and flip."""
-    return crop_and_flip_images(normalize(images, mean, scale), offsets, flips, pad)
 
 
 def crop_and_flip_images(
@@ -103,18 +86,13 @@ def warp(images: tf.Tensor, maps: tf.Tensor, size: tuple[int, int] | None = None
     return (above + tf.round((blend(bottom) - above) * (down / UNIT))) / UNIT
 
 
-def shift_colors(
-    images: tf.Tensor, shares: tf.Tensor, statistics: DeviceStatistics | tf.Tensor
-) -> tf.Tensor:
+def shift_colors(images: tf.Tensor, shares: tf.Tensor, statistics: DeviceStatistics) -> tf.Tensor:
     """Add to images of 0..255 [N, H, W, C] the principal colours in the shares [N, C].
 
     Each colour's part is rounded to units of 2**-16.
     """
-    if isinstance(statistics, DeviceStatistics):
-        assert statistics.directions is not None
-        directions = statistics.directions
-    else:
-        directions = statistics * 255
+    directions = statistics.directions
+    assert directions is not None
     products = tf.round(tf.cast(shares, directions.dtype)[:, :, None] * directions * UNIT)
     first, *others = tf.unstack(products, axis=1)
     shifts = sum(others, start=first) / UNIT
