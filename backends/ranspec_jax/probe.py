@@ -43,9 +43,9 @@ class JaxSession:
         CONFIG.update("jax_disable_most_optimizations", start.compilation == "quick")
         CONFIG.update("jax_default_matmul_precision", "highest")
         self.code, self.settings = start.code, start.settings
-        own = {name: a for name, a in start.tensors.items() if not name.startswith("optimizer.")}
         self.model = self.code.train.make_model(self.settings)
         self.initial: dict[str, Array] = self.code.weights.state(self.model)
+        own = {name: start.tensors[name] for name in self.initial}
         self.code.weights.load(self.model, own)
         self.optimizer = self.code.train.make_optimizer(self.model, self.settings)
         if len(own) < len(start.tensors):

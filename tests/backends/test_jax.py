@@ -226,7 +226,7 @@ def variants() -> dict[str, LoadedSpec]:
 
 
 def test_training_code_of_every_variant_is_clean_and_formatted(tmp_path: Path) -> None:
-    copied = ("augment", "devices", "layers", "measures", "model", "optimizer", "recipe", "run")
+    copied = ("augment", "devices", "layers", "losses", "model", "recipe", "run", "updates")
     for module in (*copied, "weights", *(Path(name).stem for name in RUNTIME_MODULES)):
         (tmp_path / f"{module}.py").write_text("")
     template = template_environment("ranspec_jax").get_template("train.py.j2")

@@ -73,7 +73,7 @@ from devices import DeviceData, Devices
 devices = Devices.choose(settings)
 data = DeviceData.of(dataset, put_statistics(Statistics(*constants)), devices)
 batch = jax.jit(lambda data, draws: train.training_batch(draws, data, settings))
-batches = [batch(data, train.draw(step, 40, settings)) for step in range(3)]
+batches = [batch(data, train.recipe.draw(step, 40, settings)) for step in range(3)]
 images, labels = zip(*batches)
 """,
 }
