@@ -204,7 +204,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "train.py", "--device", "cpu"]
     return subprocess.run(
-        [*command, "--compile-cache", "cache", *arguments],
+        [*command, "--cache-dir", "cache", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -254,7 +254,7 @@ def test_a_run_ended_by_a_signal_goes_on_and_ends_bit_for_bit_as_an_unbroken_one
     whole = run(built, "--output", "whole")
     assert whole.returncode == 0, whole.stderr
     assert "test accuracy:" in whole.stdout
-    command = [sys.executable, "train.py", "--device", "cpu", "--compile-cache", "cache"]
+    command = [sys.executable, "train.py", "--device", "cpu", "--cache-dir", "cache"]
     ended = subprocess.Popen(
         [*command, "--output", "parts", "--log-every", "1"],
         cwd=built,

@@ -151,7 +151,8 @@ class Devices:
             if array.sharding == sharding:
                 return array
             if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
-                return jax.random.wrap_key_data(self.put(jax.random.key_data(array)))
+                key: Array = jax.random.wrap_key_data(self.put(jax.random.key_data(array)))
+                return key
         array = np.asarray(array)
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
         return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
