@@ -20,8 +20,13 @@ Network = TypeVar("Network", bound=nnx.Module)
 Path = tuple[Any, ...]
 Orders = Mapping[int, tuple[int, ...]]
 
-SLOTS: Mapping[str, str] = {"trace": "momentum", "mu": "first_moment", "nu": "second_moment"}
-"""The fields of Optax's states that hold an array for each weight."""
+SLOTS: Mapping[str, str] = {
+    "trace": "optimizer.momentum",
+    "mu": "optimizer.first_moment",
+    "nu": "optimizer.second_moment",
+    "average": "average",
+}
+"""What the fields of states that hold an array for each weight are called in checkpoints."""
 
 COUNTERS = frozenset({"count", "step"})
 
@@ -131,6 +136,35 @@ def kernels(model: nnx.Module) -> dict[str, tuple[int, ...]]:
     return {name: place.shape for name, place in _places(model).items() if place.is_kernel}
 
 
+def decayed(start: str) -> Callable[[Any], Any]:
+    """Return Optax's mask of the kernels whose canonical names start so."""
+
+    def is_decayed(path: tuple[Any, ...], _: Any) -> bool:
+        keys = tuple(part.key for part in path if hasattr(part, "key"))
+        return _is_kernel(keys) and _name(keys).startswith(start)
+
+    return lambda parameters: jax.tree.map_with_path(is_decayed, parameters)
+
+
+def averaged(model: Network, optimizer: nnx.Optimizer[Any]) -> Network:
+    """Return the model with the averages of its weights, where the optimiser keeps any."""
+    graph, state = nnx.split(model)
+    other: Network = nnx.merge(graph, state)
+    places = _places(other)
+    for name, place in _slots(optimizer).items():
+        if name.startswith("average."):
+            value = place.variable.get_value()
+            places[name.removeprefix("average.")].variable.set_value(value)
+    return other
+
+
+def averages(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Return a checkpoint's tensors with averages in the places of the weights."""
+    prefix = "average."
+    found = {name.removeprefix(prefix): a for name, a in tensors.items() if name.startswith(prefix)}
+    return {**tensors, **found}
+
+
 def _places(model: nnx.Module) -> dict[str, Place]:
     return {
         _name(path): Place(value, _is_kernel(path))
@@ -142,7 +176,7 @@ def _places(model: nnx.Module) -> dict[str, Place]:
 def _slots(optimizer: nnx.Optimizer[Any] | None) -> dict[str, Place]:
     # A path is such as ("opt_state", 1, "trace", "stem", "conv", "kernel").
     return {
-        f"optimizer.{SLOTS[path[2]]}.{_name(path[3:])}": Place(value, _is_kernel(path))
+        f"{SLOTS[path[2]]}.{_name(path[3:])}": Place(value, _is_kernel(path))
         for path, value in _optimizer_variables(optimizer)
         if len(path) > 3 and path[2] in SLOTS
     }

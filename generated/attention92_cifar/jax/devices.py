@@ -6,10 +6,11 @@ are those of the whole batch, which JAX sees to: a step is the same program for 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import jax
@@ -17,15 +18,19 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import Array
+from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding
 
+from cache import cache_folder
 from data import Dataset
-from settings import Positive, fail
+from settings import Count, Positive, fail
 
 Draws = TypeVar("Draws", bound=tuple[Any, ...])
 Objects = tuple[nnx.Module, nnx.Optimizer[Any]]
 CONFIG: Any = jax.config
 PartitionSpec: Any = jax.sharding.PartitionSpec
+LOST = 75
+"""The exit code of processes that lost another one: that of a run to be started again."""
 PRODUCTS = {
     "float32": "highest",
     "tf32": "tensorfloat32",
@@ -49,7 +54,17 @@ class DeviceOptions:
     steps_per_dispatch: Annotated[
         Positive | None, "steps in one compiled call (default: 10 on a GPU, else 1)"
     ] = None
-    compile_cache: Annotated[Path | None, "folder to keep compiled code in"] = None
+    evaluation_batch_size: Annotated[
+        Positive | None, "images evaluated at once (default: the batch size)"
+    ] = None
+    compile_cache: Annotated[bool, "keep compiled code in the cache folder"] = True
+    devices: Annotated[
+        Positive | None, "devices of each process (default: all GPUs, or one CPU)"
+    ] = None
+    distributed: Annotated[bool, "one of several processes, as SLURM or MPI starts them"] = False
+    coordinator: Annotated[str | None, "HOST:PORT of process 0, of several processes"] = None
+    processes: Annotated[Positive | None, "how many there are, with --coordinator"] = None
+    process: Annotated[Count | None, "which this one is, from 0, with --coordinator"] = None
 
 
 @dataclass(frozen=True)
@@ -61,25 +76,54 @@ class Devices:
     steps_per_dispatch: int
 
     @staticmethod
-    def choose(options: DeviceOptions) -> Devices:
-        """Make JAX use the precision asked for; return the devices, `auto` GPUs if there are."""
-        if options.device == "cpu":
+    def choose(settings: Any) -> Devices:
+        """Make JAX use what is asked for; return the devices, by default GPUs if there are any."""
+        if settings.device == "cpu":
             CONFIG.update("jax_platforms", "cpu")
-        CONFIG.update("jax_enable_x64", options.precision == "float64")
-        if options.compile_cache:
-            CONFIG.update("jax_compilation_cache_dir", str(options.compile_cache))
-            CONFIG.update("jax_persistent_cache_min_compile_time_secs", 0)
+        if settings.devices and settings.device != "gpu":
+            CONFIG.update("jax_num_cpu_devices", settings.devices)
+        CONFIG.update("jax_enable_x64", settings.precision == "float64")
+        if settings.compile_cache:
+            folder = cache_folder(settings.cache_dir) / "jax"
+            CONFIG.update("jax_compilation_cache_dir", str(folder))
+        _join(settings)
         try:
-            found = jax.devices("gpu" if options.device == "gpu" else None)
+            found = jax.devices("gpu" if settings.device == "gpu" else None)
         except RuntimeError:
             fail("--device gpu: JAX finds no GPU")
+        chosen = _of_each_process(found, settings.devices)
+        if settings.batch_size % len(chosen):
+            fail(f"--batch-size {settings.batch_size}: no multiple of {len(chosen)} devices")
         on_cpu = found[0].platform == "cpu"
-        precision = options.precision
+        precision = settings.precision
         if precision == "auto":
             precision = "float32" if on_cpu else "bfloat16"
         CONFIG.update("jax_default_matmul_precision", PRODUCTS[precision])
-        steps = options.steps_per_dispatch or (1 if on_cpu else 10)
-        return Devices(Mesh(np.array(found[:1]), ("batch",)), precision, steps)
+        steps = settings.steps_per_dispatch or (1 if on_cpu else 10)
+        return Devices(Mesh(np.array(chosen), ("batch",)), precision, steps)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the one process that writes files."""
+        return jax.process_index() == 0
+
+    @property
+    def agree(self) -> Callable[[bool], bool] | None:
+        """Tells each of several processes whether any of them says yes."""
+        return _any_says if jax.process_count() > 1 else None
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """End this process with the others, if one of them is lost."""
+        try:
+            yield
+        except jax.errors.JaxRuntimeError as error:
+            if jax.process_count() == 1:
+                raise
+            reason = str(error).splitlines()[0]
+            print(f"error: another process ended: start all again to go on ({reason})", flush=True)
+            # An ordinary exit would wait for the one that is lost.
+            os._exit(LOST)
 
     @property
     def platform(self) -> str:
@@ -101,17 +145,27 @@ class Devices:
         return NamedSharding(self.mesh, PartitionSpec())
 
     def put(self, array: Any, *axes: str | None) -> Array:
-        """Put an array of the host there; the axis named `batch` is spread, others are whole."""
+        """Put an array there; the axis named `batch` is spread, others are whole."""
+        sharding = NamedSharding(self.mesh, PartitionSpec(*axes))
+        if isinstance(array, Array):
+            if array.sharding == sharding:
+                return array
+            if jnp.issubdtype(array.dtype, jax.dtypes.prng_key):
+                key: Array = jax.random.wrap_key_data(self.put(jax.random.key_data(array)))
+                return key
         array = np.asarray(array)
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
-        sharding = NamedSharding(self.mesh, PartitionSpec(*axes))
         return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
 
     def put_steps(self, draws: Sequence[Draws]) -> Draws:
         """Put the draws of several steps there: arrays [steps, batch, ...], numbers [steps]."""
-        stacked = (np.stack(items) for items in zip(*draws, strict=True))
-        put = (self.put(array, *(None, "batch")[: array.ndim]) for array in stacked)
-        return type(draws[0])(*put)
+
+        def put(*items: Any) -> Array:
+            stacked = np.stack(items)
+            return self.put(stacked, *(None, "batch")[: stacked.ndim])
+
+        stacked: Draws = jax.tree.map(put, *draws)
+        return stacked
 
     def prepare(self, model: nnx.Module) -> None:
         """Have a model compute in the precision; only float64 changes the type of weights."""
@@ -147,14 +201,49 @@ class DeviceData:
         return self.images[indices], self.labels[indices]
 
     def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
-        """Yield rows [size] in order, and which of them count: some of the last batch do not."""
-        count = len(self.labels)
+        """Yield rows in order, and which of them count: some of the last batch do not.
+
+        There are `size` of them, or a few more so that all devices have as many.
+        """
+        count, devices = len(self.labels), self.devices.mesh.size
+        size = -(-size // devices) * devices
         for start in range(0, count, size):
             rows = np.arange(start, start + size, dtype=np.int32)
             yield (
                 self.devices.put(np.minimum(rows, count - 1), "batch"),
                 self.devices.put(rows < count, "batch"),
             )
+
+
+def _join(settings: Any) -> None:
+    """Connect this process with the others, if there are any."""
+    if settings.coordinator is None:
+        if settings.processes is not None or settings.process is not None:
+            fail("--processes and --process need --coordinator HOST:PORT")
+        if settings.distributed:
+            jax.distributed.initialize()
+        return
+    count, number = settings.processes, settings.process
+    if count is None or number is None or number >= count:
+        fail("--coordinator needs --processes N, and --process from 0 to N - 1")
+    jax.distributed.initialize(settings.coordinator, count, number)
+
+
+def _of_each_process(devices: Sequence[Any], count: int | None) -> list[Any]:
+    """Return the devices of all processes, in their order: `count` of each."""
+    on_cpu = devices[0].platform == "cpu"
+    count = count or (1 if on_cpu else None)
+    chosen = []
+    for process in range(jax.process_count()):
+        own = [device for device in devices if device.process_index == process]
+        if count and len(own) < count:
+            fail(f"--devices {count}: JAX finds {len(own)}")
+        chosen += own[:count]
+    return chosen
+
+
+def _any_says(yes: bool) -> bool:
+    return bool(process_allgather(np.array(yes)).any())
 
 
 class CompiledSteps:
@@ -183,7 +272,7 @@ class CompiledSteps:
         self.graph, state = nnx.split(self.objects)
         arrays, self.structure = jax.tree.flatten(state)
         everywhere = devices.everywhere
-        self.arrays = jax.device_put(arrays, everywhere)
+        self.arrays = [devices.put(array) for array in arrays]
         self.compiled = jax.jit(self.scan, donate_argnums=0, out_shardings=everywhere)
 
     def __call__(self, draws: Sequence[Any], rates: Sequence[float], data: DeviceData) -> Array:

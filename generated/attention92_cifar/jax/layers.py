@@ -36,7 +36,7 @@ class BatchNorm(nnx.Module):
         self.use_running_average = False
 
     def __call__(self, x: Array) -> Array:
-        values = wide(x)
+        values = _wide(x)
         if self.use_running_average:
             centred = values - self.running_mean[...]
             variance = self.running_var[...]
@@ -111,7 +111,7 @@ def channel_normalize(x: Array, epsilon: float, epsilon_use: EpsilonUse = "added
 
     Epsilon is added to the sum of squares, or is the least that it is taken for.
     """
-    values = wide(x)
+    values = _wide(x)
     squares = jnp.square(values).sum(axis=-1, keepdims=True)
     squares = jnp.maximum(squares, epsilon) if epsilon_use == "least" else squares + epsilon
     return (values * lax.rsqrt(squares)).astype(x.dtype)
@@ -142,7 +142,7 @@ def max_pool(x: Array, kernel: int, stride: int, padding: Padding) -> Array:
 
 def average_pool(x: Array, kernel: int, stride: int, padding: Padding) -> Array:
     """Return the mean of each window over the values inside the map; padding as in `max_pool`."""
-    values = wide(x)
+    values = _wide(x)
     inside = jnp.ones((1, *x.shape[1:3], 1), values.dtype)
     total, count = (
         reduce(jnp.add, _windows(part, kernel, stride, padding, 0.0)) for part in (values, inside)
@@ -181,11 +181,6 @@ def subsample(x: Array, stride: int) -> Array:
 def flatten(x: Array) -> Array:
     """Turn maps into vectors: channels first, then rows, then columns, as PyTorch does."""
     return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
-
-
-def wide(x: Array) -> Array:
-    """Return the values in float32 at least."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def _windows(x: Array, kernel: int, stride: int, padding: Padding, fill: float) -> list[Array]:
@@ -243,14 +238,14 @@ def _bilinear_matrix(size: int, count: int, align_corners: bool) -> Matrix:
 
 
 def _resize(x: Array, rows: Matrix, columns: Matrix) -> Array:
-    y = wide(x)
+    y = _wide(x)
     for equation, matrix in (("ow,nhwc->nhoc", columns), ("oh,nhwc->nowc", rows)):
         y = jnp.einsum(equation, matrix.astype(y.dtype), y, precision=lax.Precision.HIGHEST)
     return y.astype(x.dtype)
 
 
 def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
-    values = wide(x)
+    values = _wide(x)
     centred = values - values.mean(axes, keepdims=True)
     variance = jnp.square(centred).mean(axes, keepdims=True)
     return (centred * lax.rsqrt(variance + epsilon)).astype(x.dtype)
@@ -259,3 +254,7 @@ def _standardize(x: Array, axes: tuple[int, ...], epsilon: float) -> Array:
 def _constant(size: int, value: float) -> Array:
     """Return float32 values that start so; JAX's own would take long to trace in deep networks."""
     return cast(Array, np.full(size, value, np.float32))
+
+
+def _wide(x: Array) -> Array:
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
