@@ -47,9 +47,6 @@ BACKEND = CodeBackend(
     aliases=("flax", "nnx"),
     title="JAX",
     package="ranspec_jax",
-    lacks=frozenset(
-        {"gradient_clipping", "micro_batches", "optimizer.decayed_weights", "weight_average"}
-    ),
     operations={
         **COMMON,
         ops.AveragePool: function(
