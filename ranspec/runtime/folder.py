@@ -22,7 +22,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from errno import EACCES, EAGAIN, EDEADLK
+from errno import EACCES, EAGAIN, EDEADLK, ENOSPC
 from pathlib import Path
 from typing import Any
 
@@ -224,18 +224,24 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise OSError(
-                28, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB free", self.path
+                ENOSPC, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB free", self.path
             )
 
-    def set_aside(self) -> None:
-        """Put the files of the run that was here out of the way, until the first new checkpoint."""
-        aside = self.path / REPLACED
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir()
-        for path in list(self.path.iterdir()):
+    def set_aside(self) -> bool:
+        """Put the files of the run that was here out of the way, until the first new checkpoint.
+
+        Where one that was put there is still waiting for that, it stays. Tells whether one is.
+        """
+        aside = RunFolder(self.path / REPLACED, self.keep)
+        if aside.checkpoints() and not self.checkpoints():
+            return True
+        aside.path.mkdir(exist_ok=True)
+        # What tells that this is a run's folder goes last.
+        for path in sorted(self.path.iterdir(), key=lambda path: path.name == CONFIG):
             if _of_run(path.name):
-                path.rename(aside / path.name)
+                path.replace(aside.path / path.name)
         self._newest = None
+        return bool(aside.checkpoints())
 
     def _older(self, step: int) -> Path:
         return self.path / f"checkpoint-{step}.safetensors"

@@ -172,3 +172,41 @@ def test_a_manifest_is_read_without_tensors_and_refused_as_they_are(tmp_path: Pa
     (tmp_path / "checkpoint.safetensors").write_bytes(b"")
     with pytest.raises(CheckpointError, match="not a readable safetensors file"):
         checkpoint.load_manifest(tmp_path / "checkpoint.safetensors")
+
+
+def test_a_run_that_is_replaced_waits_for_the_first_new_checkpoint(tmp_path: Path) -> None:
+    runs = RunFolder(tmp_path, keep=2)
+    save(runs, 5)
+    runs.write_config({"network": "old"})
+    for _ in range(2):  # The second time, no checkpoint has come in between.
+        runs.set_aside()
+        runs.write_config({"network": "new"})
+        assert steps(tmp_path / ".replaced") == {"checkpoint.safetensors": 5}
+        assert RunFolder(tmp_path / ".replaced", keep=2).config() == {"network": "old"}
+    save(runs, 1)
+    assert not (tmp_path / ".replaced").exists()
+
+
+def test_a_process_killed_while_it_replaces_a_run_leaves_a_runs_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = RunFolder(tmp_path, keep=2)
+    save(runs, 5)
+    save(runs, 6)
+    runs.write_config({"network": "old"})
+    replace, moved = Path.replace, 0
+
+    def killed(path: Path, target: Path) -> Path:
+        nonlocal moved
+        moved += 1
+        if moved == 2:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", killed)
+        runs.set_aside()
+    runs.prepare().release()
+    runs.set_aside()
+    assert sorted(steps(tmp_path / ".replaced").values()) == [5, 6]
+    assert not runs.checkpoints()

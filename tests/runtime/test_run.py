@@ -312,9 +312,12 @@ def test_a_class_of_settings_says_which_of_its_own_decide() -> None:
     assert decisive(Both()) == {"one": 1, "three": 3, "four": 4}
 
 
-def test_overwrite_begins_anew_and_leaves_what_is_not_the_runs(whole: Path) -> None:
+def test_overwrite_begins_anew_and_leaves_what_is_not_the_runs(
+    whole: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (whole / "notes.txt").write_text("mine")
     train(settings(whole, seed=1, overwrite=True))
+    assert ".replaced until the first checkpoint" in capsys.readouterr().err
     assert (whole / "notes.txt").read_text() == "mine"
     assert newest(whole)[1].seed == 1
     assert not (whole / ".replaced").exists()

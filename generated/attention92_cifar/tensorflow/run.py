@@ -47,6 +47,7 @@ from folder import (
     BEST,
     DIVERGED,
     METRICS,
+    REPLACED,
     REPORT,
     FolderError,
     Lock,
@@ -315,8 +316,10 @@ class Run:
 
     def _open(self) -> None:
         """Write what stands in the folder before the first step."""
-        if self.settings.overwrite:
-            self.folder.set_aside()
+        if self.settings.overwrite and self.folder.set_aside():
+            self._warnings.append(
+                f"what was in {self.folder.path} is in its {REPLACED} until the first checkpoint"
+            )
         self._say_in_config("running")
         (self.folder.path / DIVERGED).unlink(missing_ok=True)
         if self.settings.resume != "auto":
