@@ -59,6 +59,7 @@ def make_optimizer(model: nn.Module, settings: Settings) -> torch.optim.Optimize
         lr=settings.learning_rate,
         momentum=settings.momentum,
         nesterov=settings.nesterov and settings.momentum > 0,
+        fused=True,
     )
     weights.begin(model, optimizer)
     return optimizer

@@ -93,7 +93,8 @@ def begin(
         for key in SLOTS[type(optimizer)].values():
             slots[key] = torch.zeros_like(parameter, memory_format=torch.preserve_format)
         if isinstance(optimizer, torch.optim.Adam | torch.optim.RMSprop):
-            slots["step"] = torch.tensor(float(step))
+            place = parameter.device if optimizer.defaults.get("fused") else "cpu"
+            slots["step"] = torch.tensor(float(step), device=place)
         if average:
             slots[AVERAGE] = parameter.detach().clone()
 
