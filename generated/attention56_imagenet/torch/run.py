@@ -443,9 +443,7 @@ class Run:
         if self._line_due():
             self._write_line()
         if self._agree is None or self._done % AGREE_EVERY == 0 or self._is_last():
-            self._settle_divergence()
-            if self._ending is None and not self._is_last() and self._asked(bool(self._signal)):
-                self._ending = INTERRUPTED
+            self._settle()
 
     def evaluation_due(self) -> bool:
         """Tell whether to evaluate after the step in hand."""
@@ -642,6 +640,14 @@ class Run:
 
     def _asked(self, yes: bool) -> bool:
         return self._agree(yes) if self._agree else yes
+
+    def _settle(self) -> None:
+        """Find out, with one question as a rule, whether the run is to end after this step."""
+        signalled = self._signal is not None and not self._is_last()
+        if self._ending is None and self._asked(signalled or self._diverged is not None):
+            self._settle_divergence()
+            if self._ending is None and not self._is_last():
+                self._ending = INTERRUPTED
 
     def _settle_divergence(self) -> None:
         if self._ending is None and self._asked(self._diverged is not None):
