@@ -224,7 +224,7 @@ class RunFolder:
         free = shutil.disk_usage(self.path).free
         if free < size:
             raise OSError(
-                ENOSPC, f"{size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB free", self.path
+                ENOSPC, f"{size / 1e6:,.1f} MB are needed, {free / 1e6:,.1f} MB free", self.path
             )
 
     def set_aside(self) -> bool:
