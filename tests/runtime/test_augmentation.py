@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
-from ranspec.runtime.data import Dataset, principal_colors, statistics, synthetic
+from ranspec.runtime.data import Dataset, Statistics, measure, synthetic
 from ranspec.runtime.sampling import affine_maps, batch_indices, color_shares, crop_and_flip
 from ranspec.spec import LoadedSpec, load_spec
 
@@ -84,9 +84,10 @@ for folder in sys.argv[1:]:
     sys.path.insert(0, folder)
     import numpy as np
     import train
-    from data import principal_colors, statistics, synthetic
+    from data import measure, synthetic
     dataset = synthetic(40, classes=10, height=9, width=12, channels=3)
-    constants = (*statistics(dataset.images, "pixel_mean"), principal_colors(dataset.images))
+    measured = measure([dataset.images], "pixel_mean", colors=True)
+    constants = (measured.mean, measured.scale, measured.directions)
     settings = train.Settings()
 {batches}
     arrays = {{"images": np.stack([np.asarray(x) for x in images])}}
@@ -137,14 +138,20 @@ def test_batches_are_those_of_numpy(backend: str, tmp_path: Path, dataset: Datas
             assert np.array_equal(found["labels"], dataset.labels[np.array(indices)])
 
 
+def measured(dataset: Dataset) -> Statistics:
+    return measure([dataset.images], "pixel_mean", colors=True)
+
+
 def colored(dataset: Dataset, step: int) -> NDArray[np.float64]:
-    shifts = color_shares(0, step, 16, 3, 0.1).astype(float) @ principal_colors(dataset.images)
+    directions = measured(dataset).directions
+    assert directions is not None
+    shifts = color_shares(0, step, 16, 3, 0.1).astype(float) @ directions
     images = dataset.images[batch_indices(0, step, 16, 40)]
     return np.asarray(images / 255 + shifts[:, None, None])
 
 
 def cropped(dataset: Dataset) -> NDArray[Any]:
-    mean, scale = statistics(dataset.images, "pixel_mean")
+    mean, scale = measured(dataset).mean, measured(dataset).scale
     batches = []
     for step in range(3):
         images = (colored(dataset, step) - mean) * scale
@@ -156,7 +163,7 @@ def cropped(dataset: Dataset) -> NDArray[Any]:
 
 
 def warped(dataset: Dataset) -> NDArray[Any]:
-    mean, scale = statistics(dataset.images, "pixel_mean")
+    mean, scale = measured(dataset).mean, measured(dataset).scale
     options: dict[str, Any] = {"area": (0.08, 1.0), "ratio": (0.75, 1.333), "flip": True}
     options |= {"shift": 0.3, "zoom": 0.2, "shear": 0.2, "rotation": 40}
     grid = np.stack([*np.meshgrid(np.arange(9), np.arange(12), indexing="ij"), np.ones((9, 12))])

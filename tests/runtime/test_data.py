@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from ranspec.runtime import archives, cache, data
@@ -20,10 +21,7 @@ from ranspec.runtime.data import (
     Statistics,
     StreamedDataset,
     load_data,
-    load_dataset,
     measure,
-    principal_colors,
-    statistics,
     synthetic,
 )
 from ranspec.runtime.images import ImageFiles
@@ -54,14 +52,18 @@ def write_images(folder: Path, *, classes: tuple[str, ...] = ("cat", "dog"), siz
 
 
 def load(folder: Path, classes: int = 2, channels: int = 3) -> np.ndarray:
-    train, _ = load_dataset("folder", folder, height=8, width=8, channels=channels, classes=classes)
+    train = read(folder, classes=classes, channels=channels, options={"cache_dir": None}).training
     assert train.classes == ("cat", "dog")
     assert train.labels.tolist() == [0, 0, 1, 1]
+    assert isinstance(train, Dataset)
     return train.images
 
 
 def test_digits_split_into_1437_and_360_with_equal_shares() -> None:
-    train, test = load_dataset("digits", None, height=8, width=8, channels=1, classes=10)
+    data = digits()
+    train, test = data.training, data.test
+    assert isinstance(train, Dataset)
+    assert isinstance(test, Dataset)
     assert train.images.shape == (1437, 8, 8, 1)
     assert test.images.shape == (360, 8, 8, 1)
     assert train.images.max() == 255
@@ -70,7 +72,8 @@ def test_digits_split_into_1437_and_360_with_equal_shares() -> None:
 
 
 def test_digits_take_the_size_and_channels_of_the_network() -> None:
-    train, _ = load_dataset("digits", None, height=16, width=12, channels=3, classes=10)
+    train = digits(height=16, width=12, channels=3).training
+    assert isinstance(train, Dataset)
     assert train.images.shape == (1437, 16, 12, 3)
     assert np.array_equal(train.images[..., 0], train.images[..., 2])
 
@@ -108,19 +111,29 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path: Path) -> None:
 
 def test_data_that_is_not_bundled_needs_a_folder() -> None:
     with pytest.raises(DataError, match="cifar10 is not bundled: pass --data-dir"):
-        load_dataset("cifar10", None, height=32, width=32, channels=3, classes=10)
+        read(None, "cifar10", height=32, width=32, classes=10)
 
 
 def test_a_batch_larger_than_the_data_is_refused() -> None:
-    data = synthetic(10, classes=2, height=4, width=4, channels=1)
-    data.check_batch_size(10)
-    with pytest.raises(DataError, match="a batch of 11 images, but only 10"):
-        data.check_batch_size(11)
+    digits(batch_size=1037, validation=400)
+    with pytest.raises(DataError, match="a batch of 1038 images, but only 1037 to train on"):
+        digits(batch_size=1038, validation=400)
+
+
+def normalisation(images: NDArray[np.uint8], kind: str) -> tuple[NDArray[np.float64], ...]:
+    found = measure([images[:2], images[2:]], kind, colors=False)
+    return found.mean, found.scale
+
+
+def directions(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    found = measure([images[:1], images[1:]], "unit", colors=True).directions
+    assert found is not None
+    return found
 
 
 def test_normalised_images_have_mean_0_and_deviation_1() -> None:
     images = synthetic(50, classes=3, height=5, width=4, channels=3).images
-    mean, scale = statistics(images, "channel_mean_std")
+    mean, scale = normalisation(images, "channel_mean_std")
     normal = (images / 255 - mean) * scale
     assert np.allclose(normal.mean(axis=(0, 1, 2)), 0)
     assert np.allclose(normal.std(axis=(0, 1, 2)), 1)
@@ -128,26 +141,26 @@ def test_normalised_images_have_mean_0_and_deviation_1() -> None:
 
 def test_the_mean_image_has_every_pixel() -> None:
     images = synthetic(50, classes=3, height=5, width=4, channels=3).images
-    mean, scale = statistics(images, "pixel_mean")
+    mean, scale = normalisation(images, "pixel_mean")
     assert mean.shape == (5, 4, 3)
     assert np.allclose(((images / 255 - mean) * scale).mean(axis=0), 0)
 
 
 def test_unit_normalisation_only_scales() -> None:
-    mean, scale = statistics(np.full((1, 2, 2, 1), 255, dtype=np.uint8), "unit")
+    mean, scale = normalisation(np.full((1, 2, 2, 1), 255, dtype=np.uint8), "unit")
     assert (mean == 0).all()
     assert (scale == 1).all()
 
 
 def test_a_constant_channel_stays_finite() -> None:
-    mean, scale = statistics(np.full((3, 2, 2, 1), 9, dtype=np.uint8), "channel_mean_std")
+    mean, scale = normalisation(np.full((3, 2, 2, 1), 9, dtype=np.uint8), "channel_mean_std")
     assert np.isfinite(mean).all()
     assert (scale == 1).all()
 
 
 def test_principal_colors_are_the_components_of_the_covariance_of_pixels() -> None:
     images = synthetic(1500, classes=3, height=2, width=3, channels=3).images
-    components = principal_colors(images)
+    components = directions(images)
     covariance = np.cov(images.reshape(-1, 3).T / 255, bias=True)
     variances = np.linalg.norm(components, axis=1)
     assert np.allclose(components.T @ np.diag(1 / variances) @ components, covariance)
@@ -155,7 +168,7 @@ def test_principal_colors_are_the_components_of_the_covariance_of_pixels() -> No
 
 
 def test_a_colour_that_does_not_vary_has_no_component() -> None:
-    assert np.allclose(principal_colors(np.full((2, 2, 2, 3), 7, dtype=np.uint8)), 0)
+    assert np.allclose(directions(np.full((2, 2, 2, 3), 7, dtype=np.uint8)), 0)
 
 
 def test_a_split_parts_the_samples_and_keeps_their_order() -> None:
@@ -392,8 +405,9 @@ def test_unusable_files_are_named_before_training(stream: bool, tmp_path: Path) 
         with pytest.raises(DataError) as raised:
             read(folder, classes=3, options={"stream": stream})
         message = str(raised.value)
-        assert message.startswith(f"{folder / 'test'}: unusable, which --skip-bad leaves out:")
-        assert "\n  dog/2.png: not 8 bits a channel (mode I;16)" in message
+        assert message.startswith(f"{folder / 'train'}: unusable, which --skip-bad leaves out:")
+        assert "\n  cat/1.png: not a readable image (of no known format)" in message
+        assert "\n  dog/0.png: transparent pixels" in message
         assert "\n  empty: no images" in message
 
 
@@ -459,7 +473,7 @@ def test_colours_that_a_checkpoint_lacks_are_measured(tmp_path: Path) -> None:
     found = read(folder, colors=True, statistics=given).statistics
     assert found.mean is given.mean
     assert found.directions is not None
-    assert np.array_equal(found.directions, principal_colors(read(folder).training.images))
+    assert np.array_equal(found.directions, directions(read(folder).training.images))
 
 
 @pytest.mark.parametrize("packed", [True, False], ids=["packed", "unpacked"])

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
-from ranspec.runtime.data import load_dataset, statistics
+from ranspec.runtime.data import DataOptions, Dataset, load_data
 from ranspec.verify.experiment import Batches, Experiment
 from ranspec.verify.processes import BackendError, Run, run_side_by_side, write_job
 
@@ -50,10 +50,12 @@ def saved_checkpoint(folder: Path, backend: str, name: str) -> Path:
 
 def digit_batches(count: int, size: int) -> Batches:
     """Return batches of real images, normalised as training does."""
-    training, _ = load_dataset("digits", None, height=8, width=8, channels=1, classes=10)
-    mean, scale = statistics(training.images, "pixel_mean")
-    images = ((training.images[: count * size] / 255 - mean) * scale).transpose(0, 3, 1, 2)
-    labels = training.labels[: count * size]
+    shape = {"height": 8, "width": 8, "channels": 1}
+    data = load_data("digits", DataOptions(), **shape, classes=10, normalization="pixel_mean")
+    assert isinstance(data.training, Dataset)
+    pixels = data.training.images[: count * size] / 255
+    images = ((pixels - data.statistics.mean) * data.statistics.scale).transpose(0, 3, 1, 2)
+    labels = data.training.labels[: count * size]
     return Batches(images.reshape(count, size, 1, 8, 8), labels.reshape(count, size))
 
 

@@ -96,6 +96,7 @@ def load(
         normalization="channel_mean_std",
         colors=True,
         seed=recipe.seed,
+        batch_size=recipe.batch_size,
         statistics=statistics,
         training=training,
     )

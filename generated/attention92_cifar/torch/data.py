@@ -63,10 +63,7 @@ __all__ = [
     "Statistics",
     "StreamedDataset",
     "load_data",
-    "load_dataset",
     "measure",
-    "principal_colors",
-    "statistics",
     "synthetic",
 ]
 
@@ -112,11 +109,6 @@ class Dataset:
             for part in (others, held_out)
         )
         return rest, chosen
-
-    def check_batch_size(self, batch_size: int) -> None:
-        """Raise DataError if there are fewer images than a batch has."""
-        if batch_size > len(self):
-            raise DataError(f"a batch of {batch_size} images, but only {len(self)} to train on")
 
 
 @dataclass(frozen=True)
@@ -222,6 +214,7 @@ def load_data(
     validation: int = 0,
     clean_labels: float = 1.0,
     seed: int = 0,
+    batch_size: int = 1,
     whole: bool = False,
     statistics: Statistics | None = None,
     training: bool = True,
@@ -229,21 +222,20 @@ def load_data(
     """Read what a run needs; raise DataError for what cannot be used.
 
     `validation` images of the training set are held out, and a share of about 1 - `clean_labels`
-    of the others is given wrong labels. A recipe that cuts its crops from `whole` images has those
-    of another size than the network's streamed. `statistics`, by default those of the training
-    set, are what a checkpoint was trained with. Without `training` only the test set is read, and
-    the training set where statistics are needed of it.
+    of the others, of which there have to be a batch, is given wrong labels. A recipe that cuts its
+    crops from `whole` images has those of another size than the network's streamed. `statistics`,
+    by default those of the training set, are what a checkpoint was trained with. Without `training`
+    only the test set is read, and the training set where statistics are needed of it.
     """
     reader = _Reader(data, options, height, width, channels, whole)
-    test = reader.part("test")
-    _check_classes(test.dataset.classes, classes)
     if statistics is None and not training and normalization == "unit":
         statistics = Statistics(np.zeros((1, 1, channels)), np.ones((1, 1, channels)))
-    if training or statistics is None:
-        part = reader.part("training")
-        _check_same(part.dataset.classes, test.dataset.classes)
-    else:
+    part = reader.part("training") if training or statistics is None else None
+    test = reader.part("test")
+    if part is None:
         part = _Part(_empty(test.dataset), "")
+    _check_same(part.dataset.classes, test.dataset.classes)
+    _check_classes(test.dataset.classes, classes)
     rest: Dataset | StreamedDataset = part.dataset
     chosen: Dataset | StreamedDataset | None = None
     if validation and len(rest):
@@ -252,6 +244,8 @@ def load_data(
         held = held_out(seed, validation, len(rest))
         rest, chosen = rest.split(held)
     colors = colors and training
+    if training and batch_size > len(rest):
+        raise DataError(f"a batch of {batch_size} images, but only {len(rest)} to train on")
     if statistics is None or (colors and statistics.directions is None):
         key = _key(part.digest, height, width, channels, normalization, colors, validation, seed)
         make = functools.partial(_measured, rest, normalization, colors)
@@ -272,20 +266,6 @@ def load_data(
     digest = _key(part.digest, test.digest)
     skipped = (*part.skipped, *test.skipped)
     return DataSets(rest, chosen, test.dataset, statistics, digest, noise, skipped)
-
-
-def load_dataset(
-    data: str, data_dir: Path | None, *, height: int, width: int, channels: int, classes: int
-) -> tuple[Dataset, Dataset]:
-    """Return the training and the test set in memory; raise DataError for what cannot be used."""
-    options = DataOptions(data_dir=data_dir, stream=False)
-    reader = _Reader(data, options, height, width, channels)
-    train, test = reader.part("training").dataset, reader.part("test").dataset
-    _check_same(train.classes, test.classes)
-    _check_classes(test.classes, classes)
-    assert isinstance(train, Dataset)
-    assert isinstance(test, Dataset)
-    return train, test
 
 
 @dataclass(frozen=True)
@@ -552,21 +532,6 @@ def measure(chunks: Iterable[NDArray[np.uint8]], normalization: str, colors: boo
     variance = (shares * (values - mean[:, None]) ** 2).sum(axis=1)
     deviation = np.sqrt(np.where(variance > 0, variance, 1.0))
     return Statistics(mean.reshape(zeros.shape), (1 / deviation).reshape(zeros.shape), directions)
-
-
-def statistics(
-    images: NDArray[np.uint8], normalization: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return (mean, scale) of images, uint8 [N, H, W, C]."""
-    found = measure(_slices(images), normalization, colors=False)
-    return found.mean, found.scale
-
-
-def principal_colors(images: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Return the principal colours of images, uint8 [N, H, W, C], as rows [C, C]."""
-    found = measure(_slices(images), "unit", colors=True)
-    assert found.directions is not None
-    return found.directions
 
 
 def _principal_colors(

@@ -89,6 +89,7 @@ def load(
         classes=CLASSES,
         normalization="pixel_mean",
         seed=recipe.seed,
+        batch_size=recipe.batch_size,
         statistics=statistics,
         training=training,
     )
