@@ -55,14 +55,14 @@ def contenders(batch_size: int) -> dict[str, Callable[[], object]]:
     """Return what takes one step, by name."""
     import recipe
     import train
-    from data import Statistics, statistics, synthetic
+    from data import measure, synthetic
     from devices import DeviceData, choose_place
 
     settings = train.Settings(batch_size=batch_size, iterations=10**9)
     size = {"height": recipe.HEIGHT, "width": recipe.WIDTH, "channels": recipe.CHANNELS}
     dataset = synthetic(40 * batch_size, classes=recipe.CLASSES, **size)
     place = choose_place(settings, batch_size)
-    known = Statistics(*statistics(dataset.images, "channel_mean_std"))
+    known = measure([dataset.images], "channel_mean_std", colors=False)
     data = DeviceData(dataset, known, place)
     batches = data.ahead(recipe.draw, settings, range(10**9))
 
