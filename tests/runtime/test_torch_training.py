@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files, template_environment
@@ -20,8 +21,9 @@ from ranspec.runtime import checkpoint
 from ranspec.spec import load_spec
 from ranspec.spec.model import ConvolutionStem, Head, Input, Spec, Stage
 from ranspec.spec.training import Training
+from ranspec.verify.probe import imported
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,9 +40,13 @@ train:
   data: digits
   batch_size: 32
   iterations: 40
+  micro_batches: 2
+  gradient_clipping: 1.0
+  weight_average: 0.9
   label_smoothing: 0.05
   clean_labels: 0.9
-  optimizer: {kind: sgd, momentum: 0.9}
+  augmentation: {mixup: 0.2}
+  test: {crops: 10, size: 0.75}
 """
 
 
@@ -132,7 +138,7 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def whole(built: Path) -> Path:
-    done = run(built, "--output", "whole")
+    done = run(built, "--output", "whole", "--profile", "2")
     assert done.returncode == 0, done.stderr
     assert "test accuracy:" in done.stdout
     return built / "whole"
@@ -158,12 +164,57 @@ def test_a_run_that_was_ended_ends_bit_for_bit_where_an_undisturbed_one_does(
     assert losses[-1] < losses[0]
 
 
+def test_steps_are_recorded(whole: Path) -> None:
+    events = json.loads((whole / "trace.json").read_text())["traceEvents"]
+    assert {"ProfilerStep#10", "ProfilerStep#11"} <= {event.get("name") for event in events}
+
+
+@pytest.mark.parametrize(
+    ("precision", "weights", "convolutions"),
+    [
+        ("auto", "float32", "float32"),
+        ("tf32", "float32", "float32"),
+        ("bfloat16", "float32", "bfloat16"),
+        ("float64", "float64", "float64"),
+    ],
+)
+def test_weights_are_float32_or_better(
+    built: Path, precision: str, weights: str, convolutions: str
+) -> None:
+    with imported(built) as code:
+        settings = code.train.Settings(device="cpu", precision=precision)
+        place = code.train.choose_place(settings, settings.batch_size)
+        model = place.put(code.train.make_model(settings))
+        seen = []
+        for module in model.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                module.register_forward_hook(lambda *found: seen.append(found[2].dtype))
+        images = torch.zeros((4, 1, 8, 8), dtype=place.dtype)
+        optimizer = code.train.make_optimizer(model, settings)
+        labels = torch.arange(4)
+        loss = code.train.train_step(model, optimizer, images, labels, 0.1, settings)
+    assert {parameter.dtype for parameter in model.parameters()} == {getattr(torch, weights)}
+    assert set(seen) == {getattr(torch, convolutions)}
+    assert loss.dtype == getattr(torch, weights)
+
+
 def test_a_checkpoint_is_tested_alone(built: Path, whole: Path) -> None:
     done = run(built, "--evaluate", "--weights", str(newest(whole)))
     assert done.returncode == 0, done.stderr
     lines = (whole / "metrics.jsonl").read_text().splitlines()
     accuracy = json.loads(lines[-1])["test_accuracy"]
     assert done.stdout.startswith(f"test accuracy: {accuracy:.2%}")
+
+
+def test_to_test_a_checkpoint_takes_no_image_to_train_on(built: Path, whole: Path) -> None:
+    for digit in range(10):
+        folder = built / "images" / "test" / str(digit)
+        folder.mkdir(parents=True)
+        Image.fromarray(np.full((8, 8), 20 * digit, np.uint8)).save(folder / "0.png")
+    images = ("--data-dir", "images", "--cache-dir", "cache")
+    done = run(built, "--evaluate", "--weights", str(newest(whole)), *images)
+    assert done.returncode == 0, done.stderr
+    assert "test accuracy:" in done.stdout
 
 
 @pytest.mark.parametrize(
