@@ -122,7 +122,7 @@ def train(model: nn.Module, settings: Settings, place: Place) -> None:
         weights.restore(model, checkpoint.load(settings.weights)[0])
     optimizer = make_optimizer(model, settings)
     data = recipe.load(settings, settings)
-    place.say(f"{recipe.NETWORK} on {place}\n{data.summary()}")
+    place.say(f"{recipe.NETWORK} on {place}")
     run = Run(
         settings,
         recipe.plan(settings),
@@ -133,6 +133,7 @@ def train(model: nn.Module, settings: Settings, place: Place) -> None:
         device=str(place),
         writes=place.processes.rank == 0,
         agree=agree if place.processes.count > 1 else None,
+        state_bytes=weights.size(model, optimizer),
     )
     if run.restored:
         tensors, manifest = run.restored

@@ -40,6 +40,11 @@ def state(model: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> d
     return arrays
 
 
+def size(model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
+    """Return about how many bytes a checkpoint takes."""
+    return sum(array.nbytes for array in state(model, optimizer).values())
+
+
 def load(
     model: nn.Module,
     arrays: Mapping[str, Array],
