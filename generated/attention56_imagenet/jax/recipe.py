@@ -97,6 +97,7 @@ def load(
         colors=True,
         seed=recipe.seed,
         batch_size=recipe.batch_size,
+        whole=True,
         statistics=statistics,
         training=training,
     )
