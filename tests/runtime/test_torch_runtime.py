@@ -1,9 +1,11 @@
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
-from ranspec.runtime.data import Statistics  # noqa: E402
+from ranspec.runtime.data import Statistics, synthetic  # noqa: E402
 from ranspec.runtime.sampling import crop_and_flip  # noqa: E402
 from ranspec_torch.runtime import weights  # noqa: E402
 from ranspec_torch.runtime.augment import (  # noqa: E402
@@ -11,8 +13,9 @@ from ranspec_torch.runtime.augment import (  # noqa: E402
     normalize,
     put_statistics,
 )
+from ranspec_torch.runtime.devices import DeviceData, Place  # noqa: E402
 from ranspec_torch.runtime.layers import resize_nearest  # noqa: E402
-from ranspec_torch.runtime.processes import clip  # noqa: E402
+from ranspec_torch.runtime.processes import Processes, clip  # noqa: E402
 
 
 def network() -> "torch.nn.Sequential":
@@ -155,3 +158,40 @@ def test_gradients_are_shortened_together(largest: float, share: float) -> None:
     clip(gradients, largest)
     assert torch.equal(gradients[0], torch.tensor([3.0, 0.0]) * share)
     assert torch.equal(gradients[1], torch.tensor([[4.0]]) * share)
+
+
+class Draws(NamedTuple):
+    indices: np.ndarray
+    seed: int
+
+
+def shared(count: int, processes: int) -> "list[DeviceData]":
+    dataset = synthetic(count, classes=3, height=2, width=2, channels=1)
+    known = Statistics(np.zeros((1, 1, 1)), np.ones((1, 1, 1)))
+    everyone = [Processes(rank, processes) for rank in range(processes)]
+    cpu = torch.device("cpu")
+    places = [Place(cpu, "float32", compiled=False, processes=one) for one in everyone]
+    return [DeviceData(dataset, known, place) for place in places]
+
+
+@pytest.mark.parametrize(("count", "size", "processes"), [(10, 4, 1), (10, 4, 3), (3, 8, 2)])
+def test_processes_evaluate_each_image_once_in_batches_of_one_size(
+    count: int, size: int, processes: int
+) -> None:
+    everyone = shared(count, processes)
+    shares = [list(data.batches(size)) for data in everyone]
+    assert {len(batch) for share in shares for batch in share} == {size}
+    together = torch.cat([batch for share in shares for batch in share])
+    assert len({len(share) for share in shares}) == 1
+    assert np.array_equal(together[:count].numpy(), everyone[0].dataset.images)
+
+
+def test_processes_share_the_rows_of_each_batch() -> None:
+    def draw(step: int, size: int, recipe: object, sizes: object) -> Draws:
+        return Draws((np.arange(6) + step) % size, step)
+
+    steps = [list(data.ahead(draw, None, range(5))) for data in shared(10, 3)]
+    for step, found in enumerate(zip(*steps, strict=True)):
+        labels = torch.cat([labels for _, labels, _ in found])
+        assert labels.tolist() == [(row + step) % 10 % 3 for row in range(6)]
+        assert all(draws.seed == step for _, _, draws in found)

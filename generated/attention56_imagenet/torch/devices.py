@@ -53,7 +53,7 @@ class Place:
     precision: str
     compiled: bool
     processes: Processes
-    shared_statistics: bool
+    shared_statistics: bool = False
 
     def __str__(self) -> str:
         name = "cpu"
