@@ -78,7 +78,7 @@ BACKEND = CodeBackend(
         ops.ChannelAffine: member("ChannelAffine()"),
         ops.Concatenate: function("tf.concat([*xs], axis=-1)"),
         ops.Convolution: Member(convolution),
-        ops.Dropout: member("keras.layers.Dropout(op.rate)"),
+        ops.Dropout: member("Dropout(op.rate)"),
         ops.Flatten: function("flatten_channels_first(x)"),
         ops.GlobalAveragePool: function("tf.reduce_mean(x, axis=(1, 2))"),
         ops.Linear: member("keras.layers.Dense(op.features, use_bias=op.bias)", use_bias=True),

@@ -138,7 +138,9 @@ def variants() -> Iterator[TrainingContext]:
             changes.append("head.dropout=0.5")
         spec = load_spec("attention_digits", changes).spec
         for model_class in ("Tiny", "Tiny" + "x" * 60):
-            yield training_context(spec, digest="5" * 64, model_class=model_class)
+            context = training_context(spec, digest="5" * 64, model_class=model_class)
+            yield context
+            yield replace(context, accumulated=True, clipped=True, averaged=True)
 
 
 def test_training_code_of_every_variant_is_clean_formatted_and_short(tmp_path: Path) -> None:

@@ -52,18 +52,18 @@ for pixels, targets, draws in data.ahead(recipe.draw, settings, range(3)):
 """,
     "tensorflow": """
 import tensorflow as tf
+import recipe
 from augment import put_statistics
 from data import Statistics
-data = train.DeviceData(dataset)
 measured = put_statistics(Statistics(*constants))
 
 @tf.function
-def batch(draws):
-    images, labels = data.rows(draws.indices)
-    return train.training_images(images, draws, measured, settings), labels
+def augmented(images, draws):
+    return recipe.training_images(images, draws, measured, settings)
 
-batches = [batch(train.put_draws(train.draw(step, 40, settings))) for step in range(3)]
-images, labels = zip(*batches)
+drawn = [recipe.draw(step, 40, settings) for step in range(3)]
+images = [augmented(dataset.images[draws.indices], draws) for draws in drawn]
+labels = [dataset.labels[draws.indices] for draws in drawn]
 """,
     "jax": """
 import jax
