@@ -66,9 +66,6 @@ BACKEND = CodeBackend(
     aliases=("keras", "tf"),
     title="TensorFlow",
     package="ranspec_tensorflow",
-    lacks=frozenset(
-        {"gradient_clipping", "micro_batches", "optimizer.decayed_weights", "weight_average"}
-    ),
     operations={
         **COMMON,
         ops.AveragePool: Function(average_pool),
