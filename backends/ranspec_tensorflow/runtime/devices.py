@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import keras
 import numpy as np
@@ -21,8 +21,6 @@ from ranspec.runtime.data import Dataset
 from ranspec.runtime.settings import Positive, fail
 from ranspec.runtime.streaming import Ahead, StreamedDataset, ahead, rows
 from ranspec_tensorflow.runtime.layers import norm_locally
-
-Draws = TypeVar("Draws", bound=tuple[Any, ...])
 
 LOST = 75
 """The exit code where another process was lost: all are to be started again, to go on."""
@@ -190,7 +188,8 @@ class Devices:
             place = int(context.replica_id_in_sync_group), self.replicas
             draws = [rows(_without_none(batch.draws), *place) for batch in batches]
             stacked = (tf.constant(np.stack(items)) for items in zip(*draws, strict=True))
-            images = [rows(batch, *place).images for batch in batches if batch.images is not None]
+            decoded = [rows(batch, *place).images for batch in batches]
+            images = [part for part in decoded if part is not None]
             return type(draws[0])(*stacked), (tf.constant(np.stack(images)),) if images else ()
 
         return self.strategy.experimental_distribute_values_from_function(share)
@@ -235,7 +234,7 @@ class DeviceData:
         return ahead(make, range(0, len(self), size))
 
 
-def _without_none(draws: Draws) -> Draws:
+def _without_none(draws: Any) -> Any:
     return type(draws)(*(0 if item is None else item for item in draws))
 
 

@@ -123,10 +123,9 @@ class BatchNorm(keras.Layer):
     def _explicit(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         if training:
             axes = list(range(len(x.shape) - 1))
-            everywhere = (lambda value: value) if self.local else _mean_of_devices
-            mean = everywhere(tf.reduce_mean(x, axes))
+            mean = self._over_images(tf.reduce_mean(x, axes))
             deviation = x - mean
-            variance = everywhere(tf.reduce_mean(tf.square(deviation), axes))
+            variance = self._over_images(tf.reduce_mean(tf.square(deviation), axes))
             devices = 1 if self.local else _replicas()
             self._update_statistics(mean, variance, devices * (tf.size(x) // x.shape[-1]))
         else:
@@ -134,6 +133,9 @@ class BatchNorm(keras.Layer):
             variance = tf.convert_to_tensor(self.moving_variance)
         scale = tf.math.rsqrt(variance + self.epsilon) * self.gamma
         return deviation * scale + self.beta
+
+    def _over_images(self, mean: tf.Tensor) -> tf.Tensor:
+        return mean if self.local else _mean_of_devices(mean)
 
     def _update_statistics(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
         n = tf.cast(count, variance.dtype)

@@ -8,6 +8,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from weights import children
+
 EpsilonUse = Literal["added", "least"]
 Margins = tuple[tuple[int, int], tuple[int, int]]
 NO_MARGINS: Margins = ((0, 0), (0, 0))
@@ -74,8 +76,12 @@ class Conv2D(keras.Layer):
 class BatchNorm(keras.Layer):
     """Batch norm whose running variance is unbiased, with the momentum of new values.
 
-    Keras' own has a biased running variance. Statistics are never below float32.
+    Keras' own has a biased running variance. Statistics are never below float32. Of several devices
+    all images of a batch count, or, where `local`, those of the device; running statistics are then
+    the means over the devices.
     """
+
+    local = False
 
     def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         super().__init__()
@@ -92,7 +98,8 @@ class BatchNorm(keras.Layer):
 
     def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
         values = tf.cast(x, self.variable_dtype)
-        fused = values.dtype == tf.float32 and len(x.shape) == 4 and _on_cpu()
+        alone = not training or _replicas() == 1
+        fused = alone and values.dtype == tf.float32 and len(x.shape) == 4 and _on_cpu()
         y = (self._fused if fused else self._explicit)(values, bool(training))
         return tf.cast(y, x.dtype)
 
@@ -116,21 +123,26 @@ class BatchNorm(keras.Layer):
     def _explicit(self, x: tf.Tensor, training: bool) -> tf.Tensor:
         if training:
             axes = list(range(len(x.shape) - 1))
-            mean = tf.reduce_mean(x, axes)
+            mean = self._over_images(tf.reduce_mean(x, axes))
             deviation = x - mean
-            variance = tf.reduce_mean(tf.square(deviation), axes)
-            self._update_statistics(mean, variance, tf.size(x) // x.shape[-1])
+            variance = self._over_images(tf.reduce_mean(tf.square(deviation), axes))
+            devices = 1 if self.local else _replicas()
+            self._update_statistics(mean, variance, devices * (tf.size(x) // x.shape[-1]))
         else:
             deviation = x - self.moving_mean
             variance = tf.convert_to_tensor(self.moving_variance)
         scale = tf.math.rsqrt(variance + self.epsilon) * self.gamma
         return deviation * scale + self.beta
 
+    def _over_images(self, mean: tf.Tensor) -> tf.Tensor:
+        return mean if self.local else _mean_of_devices(mean)
+
     def _update_statistics(self, mean: tf.Tensor, variance: tf.Tensor, count: tf.Tensor) -> None:
         n = tf.cast(count, variance.dtype)
         unbiased = variance * (n / tf.maximum(n - 1, 1))
         for statistic, new in ((self.moving_mean, mean), (self.moving_variance, unbiased)):
             old = tf.convert_to_tensor(statistic)
+            new = _mean_of_devices(new) if self.local else new
             statistic.assign((1 - self.momentum) * old + self.momentum * new)
 
     def _add_vector(
@@ -139,6 +151,29 @@ class BatchNorm(keras.Layer):
         return self.add_weight(
             shape=(size,), initializer=initializer, trainable=trainable, autocast=False, name=name
         )
+
+
+class Dropout(keras.Layer):
+    """Dropout whose masks are a function of a seed, and on several devices parts of the same mask.
+
+    Keras' own draws one for each device.
+    """
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def call(self, x: tf.Tensor, training: bool | None = None) -> tf.Tensor:
+        if not training or self.rate == 0:
+            return x
+        count = tf.shape(x)[0]
+        shape = tf.concat([[_replicas() * count], tf.shape(x)[1:]], axis=0)
+        seed = tf.cast(self.seed_generator.next(), tf.int32)
+        numbers = tf.random.stateless_uniform(shape, seed)
+        first = count * tf.distribute.get_replica_context().replica_id_in_sync_group
+        kept = numbers[first : first + count] >= self.rate
+        return tf.where(kept, x / (1 - self.rate), tf.zeros_like(x))
 
 
 class ChannelAffine(keras.Layer):
@@ -165,10 +200,20 @@ class SpatialAffine(keras.Layer):
 
 
 def seed_dropout(model: keras.Model, seed: tf.Tensor) -> None:
-    """Make the masks of dropout a function of a step's seed, uint32."""
+    """Make the masks of dropout a function of a step's seed."""
     states = [v for v in model.non_trainable_variables if v.name == "seed_generator_state"]
     for number, state in enumerate(states):
-        state.assign(tf.stack([seed, tf.constant(number, seed.dtype)]))
+        state.assign(tf.cast(tf.stack([seed, tf.constant(number, seed.dtype)]), state.dtype))
+
+
+def norm_locally(model: keras.Model) -> None:
+    """Have batch norm count the images of a device alone."""
+    pending: list[keras.Layer] = [model]
+    while pending:
+        layer = pending.pop()
+        pending += children(layer).values()
+        if isinstance(layer, BatchNorm):
+            layer.local = True
 
 
 def max_pool_ceil(x: tf.Tensor, kernel_size: int, strides: int) -> tf.Tensor:
@@ -321,6 +366,17 @@ def _pair(value: Any) -> Any:
 
 def _at_least_float32(x: tf.Tensor) -> tf.Tensor:
     return tf.cast(x, tf.float32) if x.dtype.size < 4 else x
+
+
+def _replicas() -> int:
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
+
+
+def _mean_of_devices(value: tf.Tensor) -> tf.Tensor:
+    if _replicas() == 1:
+        return value
+    context = tf.distribute.get_replica_context()
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, value) / _replicas()
 
 
 def _on_cpu() -> bool:

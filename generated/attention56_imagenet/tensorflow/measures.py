@@ -1,10 +1,21 @@
-"""What an evaluation measures."""
+"""What a network is to give, and what an evaluation measures."""
 
 from __future__ import annotations
 
 from math import log
 
+import keras
 import tensorflow as tf
+
+
+def class_targets(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tensor:
+    """Return targets [N, classes] of labels [N], or of those that are mixed [N, classes].
+
+    A share of `smoothing` of each is spread over all classes.
+    """
+    mixed = labels.dtype.is_floating
+    targets = tf.cast(labels if mixed else tf.one_hot(labels, classes), keras.config.floatx())
+    return (1 - smoothing) * targets + smoothing / classes if smoothing else targets
 
 
 def measure(log_probabilities: tf.Tensor, labels: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

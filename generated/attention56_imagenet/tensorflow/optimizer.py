@@ -1,4 +1,4 @@
-"""SGD, RMSProp and Adam in PyTorch's form, with an L2 penalty on convolution and linear weights.
+"""SGD, RMSProp and Adam in PyTorch's form, with an L2 penalty; gradients in parts, and clipped.
 
 Keras' own keep the learning rate inside the velocity, decay weights apart from the gradient, and
 correct Adam's bias after adding epsilon; their RMSProp adds it within the root.
@@ -6,48 +6,70 @@ correct Adam's bias after adding epsilon; their RMSProp adds it within the root.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import keras
 import tensorflow as tf
 
-PENALIZED = "kernel"
-"""Keras' name for the weights of convolutions and linear layers."""
-
 
 class PenalizedOptimizer(keras.optimizers.Optimizer):
-    """An optimiser that adds `penalty * kernel` to the gradients of kernels.
+    """An optimiser that adds `penalty * variable` to gradients, with a penalty for each variable.
 
     `learning_rate` is to be set before each step. `slots` holds the state: for each name a variable
-    per trained variable.
+    per trained variable, `averages` those of the trained variables, if there are any.
     """
 
     slot_names: tuple[str, ...]
 
-    def __init__(self, penalty: float) -> None:
+    def __init__(self, penalties: Sequence[float]) -> None:
         super().__init__(learning_rate=0.0)
-        self.penalty = penalty
+        self.penalties = penalties
         self.slots: dict[str, list[keras.Variable]] = {}
+        self.averages: list[keras.Variable] = []
 
-    def build(self, variables: Sequence[keras.Variable]) -> None:
-        """Create the state for `variables`."""
-        if not self.built:
-            super().build(variables)
-            self._is_penalized = [variable.name == PENALIZED for variable in variables]
-            for name in self.slot_names:
-                self.slots[name] = [
-                    self.add_variable_from_reference(variable, name) for variable in variables
-                ]
+    def build(self, variables: Sequence[keras.Variable], average: float = 0.0) -> None:
+        """Create the state for `variables`; of averages each step leaves a share of `average`."""
+        if self.built:
+            return
+        super().build(variables)
+        self.trained = list(variables)
+        for name in self.slot_names:
+            self.slots[name] = [self.add_variable_from_reference(v, name) for v in variables]
+        self.average = average
+        if average:
+            self.averages = [self.add_variable_from_reference(v, "average") for v in variables]
+            for value, variable in zip(self.averages, variables, strict=True):
+                value.assign(variable)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Have averages, if there are any, in the place of the trained variables."""
+        self._exchange()
+        try:
+            yield
+        finally:
+            self._exchange()
+
+    def _exchange(self) -> None:
+        for average, variable in zip(self.averages, self.trained, strict=False):
+            value = variable.numpy()
+            variable.assign(average)
+            average.assign(value)
 
     def update_step(
         self, gradient: tf.Tensor, variable: tf.Variable, learning_rate: tf.Tensor
     ) -> None:
         index = self._get_variable_index(variable)
-        if self._is_penalized[index]:
-            gradient = gradient + self.penalty * variable
+        if penalty := self.penalties[index]:
+            gradient = gradient + penalty * variable
         slots = [self.slots[name][index].value for name in self.slot_names]
         rate = tf.cast(learning_rate, variable.dtype)
         variable.assign_sub(rate * self.direction(gradient, *slots))
+        if self.averages:
+            average = self.averages[index].value
+            average.assign(self.average * average + (1 - self.average) * variable)
 
     def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
         """Update a variable's state; return what to subtract from it, times the learning rate."""
@@ -59,8 +81,8 @@ class SGD(PenalizedOptimizer):
 
     slot_names = ("momentum",)
 
-    def __init__(self, momentum: float, nesterov: bool, penalty: float) -> None:
-        super().__init__(penalty)
+    def __init__(self, momentum: float, nesterov: bool, penalties: Sequence[float]) -> None:
+        super().__init__(penalties)
         self.momentum = momentum
         self.nesterov = nesterov
 
@@ -76,8 +98,8 @@ class RMSProp(PenalizedOptimizer):
 
     slot_names = ("second_moment",)
 
-    def __init__(self, decay: float, epsilon: float, penalty: float) -> None:
-        super().__init__(penalty)
+    def __init__(self, decay: float, epsilon: float, penalties: Sequence[float]) -> None:
+        super().__init__(penalties)
         self.decay = decay
         self.epsilon = epsilon
 
@@ -93,8 +115,10 @@ class Adam(PenalizedOptimizer):
 
     slot_names = ("first_moment", "second_moment")
 
-    def __init__(self, beta1: float, beta2: float, epsilon: float, penalty: float) -> None:
-        super().__init__(penalty)
+    def __init__(
+        self, beta1: float, beta2: float, epsilon: float, penalties: Sequence[float]
+    ) -> None:
+        super().__init__(penalties)
         self.beta1 = beta1
         self.beta2 = beta2
         self.epsilon = epsilon
@@ -112,3 +136,28 @@ class Adam(PenalizedOptimizer):
     def _correction(self, beta: float, dtype: tf.DType) -> tf.Tensor:
         steps = tf.cast(self.iterations + 1, tf.float64)
         return tf.cast(1 - tf.constant(beta, tf.float64) ** steps, dtype)
+
+
+def mean_of_parts(parts: int, function: Callable[..., Any], *tensors: tf.Tensor) -> Any:
+    """Return the mean of what a function of tensors returns for each of `parts` of their rows.
+
+    Part j has the rows j, j + parts, ...; the parts are taken one after another.
+    """
+    total: list[tf.Tensor] = []
+    for part in range(parts):
+        with tf.control_dependencies(total):
+            rows = [tf.identity(tensor[part::parts]) for tensor in tensors]
+        found = function(*rows)
+        new = tf.nest.flatten(found)
+        total = [a + b for a, b in zip(total, new, strict=True)] if total else new
+    return tf.nest.pack_sequence_as(found, [tensor / parts for tensor in total])
+
+
+def clip(gradients: Sequence[tf.Tensor], limit: float) -> list[tf.Tensor]:
+    """Scale a device's share of gradients, so that the L2 norm of the sum is `limit` at most."""
+    context = tf.distribute.get_replica_context()
+    total = gradients
+    if context.num_replicas_in_sync > 1:
+        total = context.all_reduce(tf.distribute.ReduceOp.SUM, list(gradients))
+    norm = tf.linalg.global_norm(total)
+    return [gradient * (limit / tf.maximum(norm, limit)) for gradient in gradients]

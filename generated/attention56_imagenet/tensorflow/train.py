@@ -10,6 +10,7 @@ when it is started again.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
@@ -17,36 +18,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import tensorflow as tf
+from tensorflow import Tensor
 
 import checkpoint
+import recipe
 import weights
 from augment import DeviceStatistics, put_statistics
 from checkpoint import CheckpointError
 from data import DataError, DataOptions, DataSets, Statistics
-from devices import DeviceData, DeviceOptions, Devices, put_draws
+from devices import Batch, DeviceData, DeviceOptions, Devices, Rows
 from initialization import draw_kernels
-from measures import log_mean_softmax, measure
+from measures import class_targets, log_mean_softmax, measure
 from metrics import accuracies
 from model import Attention56
 from optimizer import SGD
-from recipe import (
-    CLASSES,
-    CROPS,
-    DIGEST,
-    INITIALIZATION,
-    MEASURES,
-    NETWORK,
-    Draws,
-    Recipe,
-    draw,
-    load,
-    plan,
-    test_images,
-    training_images,
-    training_labels,
-)
+from recipe import Draws, Recipe
 from run import FolderError, Run, RunError, RunOptions
 from settings import fail, parse_settings
+from streaming import ahead
 
 
 @dataclass(frozen=True)
@@ -57,14 +46,15 @@ class Settings(DeviceOptions, RunOptions, DataOptions, Recipe):
 def make_model(settings: Settings) -> keras.Model:
     """Return the network with the seed's initial weights."""
     model = Attention56()
-    kernels = draw_kernels(settings.seed, weights.kernels(model), **INITIALIZATION)
+    kernels = draw_kernels(settings.seed, weights.kernels(model), **recipe.INITIALIZATION)
     weights.load(model, weights.state(model) | kernels)
     return model
 
 
 def make_optimizer(model: keras.Model, settings: Settings) -> SGD:
     """Return the optimiser, with weight decay on convolution and linear weights alone."""
-    optimizer = SGD(settings.momentum, settings.nesterov, settings.weight_decay)
+    penalties = weights.penalties(model, recipe.DECAYED, settings.weight_decay)
+    optimizer = SGD(settings.momentum, settings.nesterov, penalties)
     optimizer.build(model.trainable_variables)
     return optimizer
 
@@ -72,48 +62,43 @@ def make_optimizer(model: keras.Model, settings: Settings) -> SGD:
 def train_step(
     model: keras.Model,
     optimizer: SGD,
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    learning_rate: float | tf.Tensor,
+    images: Tensor,
+    labels: Tensor,
+    learning_rate: float | Tensor,
     settings: Settings,
-) -> tf.Tensor:
-    """Take one step on float images [N, H, W, C]; return the loss, which stays on the device."""
-    mixed = labels.dtype.is_floating
-    targets = labels if mixed else tf.one_hot(labels, CLASSES, dtype=keras.config.floatx())
-    with tf.GradientTape() as tape:
-        logits = tf.cast(model(images, training=True), targets.dtype)
-        losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
-        loss = tf.reduce_mean(losses)
-    gradients = tape.gradient(loss, model.trainable_variables)
+) -> Tensor:
+    """Take one step on float images [N, H, W, C]; return this device's share of the loss."""
+
+    def value_and_gradients(images: Tensor, targets: Tensor) -> tuple[Tensor, list[Tensor]]:
+        with tf.GradientTape() as tape:
+            logits = tf.cast(model(images, training=True), targets.dtype)
+            losses = tf.nn.softmax_cross_entropy_with_logits(targets, logits)
+            loss = tf.nn.compute_average_loss(losses)
+        return loss, tape.gradient(loss, model.trainable_variables)
+
+    batch = images, class_targets(labels, recipe.CLASSES)
+    loss, gradients = value_and_gradients(*batch)
     optimizer.learning_rate.assign(learning_rate)
     optimizer.apply(gradients, model.trainable_variables)
     return loss
 
 
-def evaluation_step(
-    model: keras.Model,
-    statistics: DeviceStatistics,
-    images: tf.Tensor,
-    labels: tf.Tensor,
-    counted: tf.Tensor,
-) -> tf.Tensor:
-    """Return the sum of each measure over those images that are counted."""
-    crops = [test_images(images, crop, statistics) for crop in CROPS]
-    logits = [tf.cast(model(crop, training=False), keras.config.floatx()) for crop in crops]
-    return measure(log_mean_softmax(tf.stack(logits)), labels, counted)
+def make_evaluation(
+    model: keras.Model, statistics: DeviceStatistics, devices: Devices, settings: Settings
+) -> Callable[[DeviceData], dict[str, float]]:
+    """Return a function that gives the mean of each measure over a dataset."""
 
+    def sums(images: Tensor, labels: Tensor, rows: Rows) -> Tensor:
+        crops = [recipe.test_images(images, crop, statistics) for crop in recipe.CROPS]
+        logits = [tf.cast(model(crop, training=False), keras.config.floatx()) for crop in crops]
+        return measure(log_mean_softmax(tf.stack(logits)), labels, rows.counted)
 
-def evaluate(
-    model: keras.Model,
-    data: DeviceData,
-    statistics: DeviceStatistics,
-    devices: Devices,
-    settings: Settings,
-) -> dict[str, float]:
-    """Return the mean of each measure over a dataset."""
-    batches = data.batches(settings.batch_size)
-    totals = sum(devices.run(evaluation_step, model, statistics, *batch) for batch in batches)
-    return dict(zip(MEASURES, (totals / len(data)).numpy().tolist(), strict=False))
+    def evaluate(data: DeviceData) -> dict[str, float]:
+        batches = data.batches(devices.evaluation_size(settings))
+        totals = sum(devices.run(sums, data, [batch])[0] for batch in batches)
+        return dict(zip(recipe.MEASURES, (totals / len(data)).numpy().tolist(), strict=False))
+
+    return evaluate
 
 
 def train(
@@ -126,59 +111,68 @@ def train(
 ) -> None:
     """Train to the end of the run, with evaluations and checkpoints."""
     statistics = put_statistics(data.statistics, keras.config.floatx())
-    training = DeviceData(data.training)
-    watched = DeviceData(data.validation or data.test)
+    training = DeviceData(data.training, devices)
+    watched = DeviceData(data.validation or data.test, devices)
+    evaluate = make_evaluation(model, statistics, devices, settings)
 
-    def take_step(draws: Draws, learning_rate: tf.Tensor) -> tf.Tensor:
-        images, labels = training.rows(draws.indices)
-        images = training_images(images, draws, statistics, settings)
-        targets = training_labels(labels, draws)
-        return train_step(model, optimizer, images, targets, learning_rate, settings)
+    def make_batch(step: int) -> Batch:
+        return training.batch(recipe.draw(step, len(training), settings, training.sizes))
 
-    with run:
-        for step in run.steps():
-            draws = put_draws(draw(step, len(training), settings))
-            rate = tf.constant(run.learning_rate(step), keras.config.floatx())
-            run.add(devices.run(take_step, draws, rate))
+    def take_step(images: Tensor, labels: Tensor, draws: Draws, rate: Tensor) -> Tensor:
+        images = recipe.training_images(images, draws, statistics, settings)
+        targets = recipe.training_labels(labels, draws)
+        return train_step(model, optimizer, images, targets, rate, settings)
+
+    with run, ahead(make_batch, run.remaining) as made:
+        for steps in run.blocks(devices.steps_per_dispatch):
+            batches = [next(made) for _ in steps]
+            rates = [run.learning_rate(step) for step in steps]
+            run.add(devices.run(take_step, training, batches, rates))
             if run.evaluation_due():
-                run.evaluated(evaluate(model, watched, statistics, devices, settings))
+                with optimizer.averaged():
+                    run.evaluated(evaluate(watched))
             if run.checkpoint_due():
                 run.save(weights.state(model, optimizer) | data.statistics.tensors())
         best = run.best
         if best is not None:
-            weights.load(model, checkpoint.select(best, weights.state(model)))
+            best = checkpoint.select(best, weights.state(model, optimizer))
+            weights.load(model, best, optimizer, run.progress.best_step)
         tested = run.tested
         if tested is None:
-            tested = evaluate(model, DeviceData(data.test), statistics, devices, settings)
+            with optimizer.averaged():
+                tested = evaluate(DeviceData(data.test, devices))
         run.finished(tested)
 
 
-def main(settings: Settings) -> None:
+def main(settings: Settings, devices: Devices) -> None:
     """Train, or only evaluate, and say where the results lie."""
-    if settings.evaluate and not settings.weights:
-        fail("--evaluate needs --weights")
-    devices = Devices(settings)
     model = make_model(settings)
+    devices.prepare(model, settings)
     tensors = checkpoint.load(settings.weights)[0] if settings.weights else {}
+    if settings.evaluate:
+        tensors = weights.averaged(tensors)
     if tensors:
         weights.load(model, checkpoint.select(tensors, weights.state(model)))
     if settings.evaluate:
         known = Statistics.from_tensors(tensors)
-        data = load(settings, settings, statistics=known, training=False)
+        data = recipe.load(settings, settings, statistics=known, training=False)
         statistics = put_statistics(data.statistics, keras.config.floatx())
-        results = evaluate(model, DeviceData(data.test), statistics, devices, settings)
+        evaluate = make_evaluation(model, statistics, devices, settings)
+        results = evaluate(DeviceData(data.test, devices))
         print(f"test accuracy: {accuracies(results)}")
         return
-    data = load(settings, settings)
+    data = recipe.load(settings, settings)
     optimizer = make_optimizer(model, settings)
     run = Run(
         settings,
-        plan(settings),
-        network=NETWORK,
-        digest=DIGEST,
+        recipe.plan(settings),
+        network=recipe.NETWORK,
+        digest=recipe.DIGEST,
         data=data,
         framework=f"tensorflow {tf.__version__}",
-        device=devices.name,
+        device=str(devices),
+        writes=devices.writes,
+        agree=devices.agree,
     )
     if run.restored:
         tensors, manifest = run.restored
@@ -189,6 +183,11 @@ def main(settings: Settings) -> None:
 
 if __name__ == "__main__":
     try:
-        main(parse_settings(Settings, __doc__))
+        settings = parse_settings(Settings, __doc__)
+        if settings.evaluate and not settings.weights:
+            fail("--evaluate needs --weights")
+        devices = Devices(settings)
+        with devices.scope():
+            main(settings, devices)
     except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
         fail(error)

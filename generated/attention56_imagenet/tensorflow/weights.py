@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 
+AVERAGE = "average."
+"""Prefix of the names of averages of weights."""
+
 KERNEL = "kernel"
 """Keras' name for the weights of convolutions and linear layers."""
 
@@ -62,9 +65,15 @@ def load(
 ) -> None:
     """Set all weights and statistics, and the optimiser's state after `step` steps if given.
 
+    Averages that are missing start at the weights.
+
     Raises ValueError, naming the tensor, if one is missing, unknown or of another shape.
     """
     places = _places(model, optimizer)
+    starts = {name: name.removeprefix(AVERAGE) for name in places}
+    arrays = {name: arrays[start] for name, start in starts.items() if start in arrays} | dict(
+        arrays
+    )
     for name in places.keys() | arrays.keys():
         if name not in arrays:
             raise ValueError(f"tensor {name} is missing")
@@ -82,6 +91,12 @@ def load(
         optimizer.iterations.assign(step)
 
 
+def averaged(tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Return a checkpoint's tensors with averages, if there are any, in the place of weights."""
+    averages = {name: array for name, array in tensors.items() if name.startswith(AVERAGE)}
+    return dict(tensors) | {name.removeprefix(AVERAGE): a for name, a in averages.items()}
+
+
 def shapes(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """Return the canonical shape of every weight and statistic by canonical name."""
     return {name: place.shape for name, place in _places(model).items()}
@@ -94,6 +109,17 @@ def kernels(model: keras.Model) -> dict[str, tuple[int, ...]]:
     """
     places = _places(model).items()
     return {name: place.shape for name, place in places if place.variable.name == KERNEL}
+
+
+def penalties(model: keras.Model, prefix: str, penalty: float) -> list[float]:
+    """Return for each trained variable the L2 penalty, 0 but for kernels of that prefix."""
+    drawn = kernels(model)
+    decayed = {
+        id(variable)
+        for name, variable in _walk(model, "")
+        if name in drawn and name.startswith(prefix)
+    }
+    return [penalty if id(v) in decayed else 0.0 for v in model.trainable_variables]
 
 
 def children(layer: keras.Layer) -> dict[str, keras.Layer]:
@@ -115,10 +141,12 @@ def _places(
     places = {name: Place(variable, _axes(variable)) for name, variable in own.items()}
     if optimizer is not None:
         names = {id(variable): name for name, variable in own.items()}
-        for slot, values in optimizer.slots.items():
+        slots = {f"optimizer.{slot}.": values for slot, values in optimizer.slots.items()}
+        if optimizer.averages:
+            slots[AVERAGE] = optimizer.averages
+        for prefix, values in slots.items():
             for variable, value in zip(model.trainable_variables, values, strict=True):
-                name = f"optimizer.{slot}.{names[id(variable)]}"
-                places[name] = Place(value, _axes(variable))
+                places[prefix + names[id(variable)]] = Place(value, _axes(variable))
     return places
 
 

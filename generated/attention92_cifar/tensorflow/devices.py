@@ -1,88 +1,274 @@
-"""Where TensorFlow computes, in what precision, and a dataset there."""
+"""Where TensorFlow computes, in what precision, a dataset there, and steps compiled for it.
+
+Each of several devices, in one process or in many, is given its share of a batch's rows, and all
+are a replica of the same model: what they return is added up, and batch norm is over all rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from data import Dataset
-from settings import fail
+from layers import norm_locally
+from settings import Positive, fail
+from streaming import Ahead, StreamedDataset, ahead, rows
 
-Draws = TypeVar("Draws", bound=tuple[Any, ...])
+LOST = 75
+"""The exit code where another process was lost: all are to be started again, to go on."""
 
 
 @dataclass(frozen=True)
 class DeviceOptions:
     """Where and how to compute."""
 
-    decisive: ClassVar[tuple[str, ...]] = ("precision",)
+    decisive: ClassVar[tuple[str, ...]] = ("precision", "local_batch_norm")
 
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
-    precision: Annotated[Literal["float32", "bfloat16"], "of convolutions"] = "float32"
+    replicas: Annotated[
+        Positive | None, "devices of this process to share a batch (default: all GPUs, or one CPU)"
+    ] = None
+    slurm: Annotated[bool, "be one of the processes that srun has started"] = False
+    local_batch_norm: Annotated[bool, "batch norm over the images of a device alone"] = False
+    precision: Annotated[
+        Literal["auto", "float32", "tf32", "bfloat16", "float64"],
+        "of convolutions; auto: bfloat16 on a GPU, else float32",
+    ] = "auto"
     xla: Annotated[Literal["auto", "on", "off"], "compile with XLA; auto: on a GPU"] = "auto"
+    steps_per_dispatch: Annotated[
+        Positive | None, "steps in one call (default: 10 on a GPU, else 1)"
+    ] = None
+    evaluation_batch_size: Annotated[
+        Positive | None, "images per step of an evaluation (default: those of training)"
+    ] = None
+
+
+class Batch(NamedTuple):
+    """What is drawn for a step, a named tuple, and the images of a dataset that is streamed."""
+
+    draws: Any
+    images: np.ndarray | None = None
+
+
+class Rows(NamedTuple):
+    """Rows of a dataset, and which of them count."""
+
+    indices: np.ndarray
+    counted: np.ndarray
 
 
 class Devices:
-    """What computes: a CPU, or a GPU; to be made before anything is computed.
+    """The devices that compute; to be made before anything is computed, with the precision set.
 
-    `name` says which.
+    `replicas` is their number in all processes.
     """
 
     def __init__(self, options: DeviceOptions) -> None:
         if keras.backend.backend() != "tensorflow":
             fail("Keras was imported with another backend: set KERAS_BACKEND=tensorflow")
-        found = bool(tf.config.list_physical_devices("GPU"))
-        if options.device == "gpu" and not found:
+        gpus = [] if options.device == "cpu" else tf.config.list_physical_devices("GPU")
+        if options.device == "gpu" and not gpus:
             fail("--device gpu: TensorFlow finds no GPU")
         if options.device == "cpu":
             tf.config.set_visible_devices([], "GPU")
-        if options.precision == "bfloat16":
-            keras.config.set_dtype_policy("mixed_bfloat16")
-        else:
-            # A GPU's convolutions would round to 10 bits of mantissa.
-            tf.config.experimental.enable_tensor_float_32_execution(False)
-        self.name = "gpu" if found and options.device != "cpu" else "cpu"
-        self.xla = self.name == "gpu" if options.xla == "auto" else options.xla == "on"
+        self.kind = "gpu" if gpus else "cpu"
+        self.strategy = _strategy(options, len(gpus))
+        self.replicas = int(self.strategy.num_replicas_in_sync)
+        self.precision: str = options.precision
+        if options.precision == "auto":
+            self.precision = "bfloat16" if gpus else "float32"
+        _set_precision(self.precision)
+        if options.xla == "on" and self.replicas > 1:
+            fail("--xla on: XLA compiles for one device, not for several")
+        automatic = bool(gpus) and self.replicas == 1
+        self.xla = automatic if options.xla == "auto" else options.xla == "on"
+        self.steps_per_dispatch = options.steps_per_dispatch or (10 if gpus else 1)
         self._compiled: dict[Callable[..., Any], Callable[..., Any]] = {}
 
-    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function of tensors and others as one graph; it is compiled when first run."""
+    def __str__(self) -> str:
+        count = f"{self.replicas} x " if self.replicas > 1 else ""
+        return f"{count}{self.kind}, {self.precision}"
+
+    @property
+    def writes(self) -> bool:
+        """Whether this process is the one that writes."""
+        resolver = self.strategy.cluster_resolver
+        return resolver is None or not resolver.task_id
+
+    @property
+    def agree(self) -> Callable[[bool], bool] | None:
+        """Tell each process whether any says yes; None where there is but one."""
+        workers = getattr(self.strategy.extended, "_num_workers", 1)
+        return self._any if workers > 1 else None
+
+    @contextmanager
+    def scope(self) -> Iterator[None]:
+        """Make models and optimisers that are on all devices; end where a process is lost."""
+        try:
+            with self.strategy.scope():
+                yield
+        except (tf.errors.UnavailableError, tf.errors.AbortedError, tf.errors.CancelledError):
+            _lost()
+
+    def prepare(self, model: keras.Model, settings: Any) -> None:
+        """Have a model compute as the settings say; exit where a batch cannot be shared out."""
+        if settings.local_batch_norm:
+            norm_locally(model)
+        parts = getattr(settings, "micro_batches", 1)
+        if settings.batch_size % (self.replicas * parts):
+            shares = f"{self.replicas} devices" + (f", {parts} parts each" if parts > 1 else "")
+            fail(f"--batch-size {settings.batch_size}: cannot be divided among {shares}")
+
+    def evaluation_size(self, settings: Any) -> int:
+        """Return how many images to evaluate at once, a multiple of the number of devices."""
+        size = settings.evaluation_batch_size or settings.batch_size
+        return -(-int(size) // self.replicas) * self.replicas
+
+    def everywhere(self, *arrays: Any) -> Any:
+        """Put arrays on each device."""
+        return self.strategy.run(lambda: tuple(map(tf.constant, arrays)))
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        data: DeviceData,
+        batches: Sequence[Batch],
+        rates: Sequence[float] = (),
+    ) -> Any:
+        """Run a function of images, labels, draws and rate for each batch, all in one dispatch.
+
+        The arrays of draws are shared out by their rows; `indices` are those of the images. Returns
+        what the function returns for each batch, summed over the devices.
+        """
         if function not in self._compiled:
-            self._compiled[function] = tf.function(function, autograph=False, jit_compile=self.xla)
-        return self._compiled[function](*arguments)
+            self._compiled[function] = tf.function(
+                lambda *arguments: self._all(function, *arguments),
+                autograph=False,
+                jit_compile=self.xla,
+            )
+        most = self.steps_per_dispatch if rates else 1
+        # Shorter blocks of steps are filled up, so that one graph takes all.
+        filled = [min(step, len(batches) - 1) for step in range(most)]
+        shared = self._share([batches[step] for step in filled])
+        put = tf.constant([rates[step] for step in filled if rates], keras.config.floatx())
+        return self._compiled[function](data.source, shared, put, tf.constant(len(batches)))
 
+    def _all(
+        self, function: Callable[..., Any], source: Any, shared: Any, rates: Any, count: tf.Tensor
+    ) -> tf.Tensor:
+        def take(step: Any) -> tf.Tensor:
+            def take_share(source: Any, shared: Any) -> tf.Tensor:
+                draws, decoded = tf.nest.map_structure(lambda array: array[step], shared)
+                images, labels = source
+                images = decoded[0] if decoded else tf.gather(images, draws.indices)
+                rate = [rates[step]] if len(rates.shape) and rates.shape[0] else []
+                return function(images, tf.gather(labels, draws.indices), draws, *rate)
 
-def put_draws(draws: Draws) -> Draws:
-    """Return the draws of a step as tensors."""
-    put = (tf.constant(np.uint32(item) if isinstance(item, int) else item) for item in draws)
-    return type(draws)(*put)
+            values = self.strategy.run(take_share, (source, shared))
+            return self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None)
+
+        if rates.shape[0] <= 1:
+            return take(0)[None]
+        return tf.map_fn(
+            take, tf.range(count), parallel_iterations=1, fn_output_signature=rates.dtype
+        )
+
+    def _share(self, batches: Sequence[Batch]) -> Any:
+        """Return each device's rows of batches, stacked: draws, and images if they are streamed."""
+
+        def share(context: Any) -> Any:
+            place = int(context.replica_id_in_sync_group), self.replicas
+            draws = [rows(_without_none(batch.draws), *place) for batch in batches]
+            stacked = (tf.constant(np.stack(items)) for items in zip(*draws, strict=True))
+            decoded = [rows(batch, *place).images for batch in batches]
+            images = [part for part in decoded if part is not None]
+            return type(draws[0])(*stacked), (tf.constant(np.stack(images)),) if images else ()
+
+        return self.strategy.experimental_distribute_values_from_function(share)
+
+    def _any(self, yes: bool) -> bool:
+        values = self.strategy.experimental_distribute_values_from_function(
+            lambda context: tf.constant(float(yes))
+        )
+        return bool(self.strategy.reduce(tf.distribute.ReduceOp.SUM, values, axis=None) > 0)
 
 
 class DeviceData:
-    """A dataset on the device."""
+    """A dataset on each device; of one that is streamed the labels alone."""
 
-    def __init__(self, dataset: Dataset) -> None:
-        self.images = tf.constant(dataset.images)
-        self.labels = tf.constant(dataset.labels)
+    def __init__(self, dataset: Dataset | StreamedDataset, devices: Devices) -> None:
+        self.dataset = dataset
+        images = () if isinstance(dataset, StreamedDataset) else np.asarray(dataset.images)
+        self.source = devices.everywhere(images, dataset.labels)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return len(self.dataset)
 
-    def rows(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return uint8 images [n, H, W, C] and labels [n] of the dataset's rows."""
-        return tf.gather(self.images, indices), tf.gather(self.labels, indices)
+    @property
+    def sizes(self) -> Any:
+        """The sizes of the images of a dataset that is streamed."""
+        return getattr(self.dataset, "sizes", None)
 
-    def batches(self, size: int) -> Iterator[tuple[tf.Tensor, tf.Tensor, tf.Tensor]]:
-        """Yield the dataset in order, `size` rows at a time, and which of them count, bool.
+    def batch(self, draws: Any) -> Batch:
+        """Return a batch of what is drawn, with decoded images if they are not on the devices."""
+        if not isinstance(self.dataset, StreamedDataset):
+            return Batch(draws)
+        parts = getattr(draws, "parts", None)
+        return Batch(draws, self.dataset.read(draws.indices, parts))
 
-        The last batch repeats the last row, for all to have one shape.
-        """
-        for start in range(0, len(self), size):
-            indices = tf.range(start, start + size)
-            images, labels = self.rows(tf.minimum(indices, len(self) - 1))
-            yield images, labels, indices < len(self)
+    def batches(self, size: int) -> Ahead[Batch]:
+        """Return an iterator of all rows in order, `size` at a time; the last may repeat a row."""
+
+        def make(start: int) -> Batch:
+            indices = np.arange(start, start + size, dtype=np.int32)
+            return self.batch(Rows(np.minimum(indices, len(self) - 1), indices < len(self)))
+
+        return ahead(make, range(0, len(self), size))
+
+
+def _without_none(draws: Any) -> Any:
+    return type(draws)(*(0 if item is None else item for item in draws))
+
+
+def _strategy(options: DeviceOptions, gpus: int) -> tf.distribute.Strategy:
+    if options.slurm:
+        resolver = tf.distribute.cluster_resolver.SlurmClusterResolver()
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    if "TF_CONFIG" in os.environ:
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    count = options.replicas or max(1, gpus)
+    if gpus and count > gpus:
+        fail(f"--replicas {count}: TensorFlow finds {gpus} GPUs")
+    if gpus:
+        tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:count], "GPU")
+    if count == 1:
+        return tf.distribute.get_strategy()
+    if not gpus:
+        (cpu,) = tf.config.list_physical_devices("CPU")
+        parts = [tf.config.LogicalDeviceConfiguration()] * count
+        tf.config.set_logical_device_configuration(cpu, parts)
+    kind = "gpu" if gpus else "cpu"
+    return tf.distribute.MirroredStrategy([f"/{kind}:{index}" for index in range(count)])
+
+
+def _set_precision(precision: str) -> None:
+    if precision == "float64":
+        keras.config.set_floatx("float64")
+        keras.config.set_dtype_policy("float64")
+    if precision == "bfloat16":
+        keras.config.set_dtype_policy("mixed_bfloat16")
+    # Otherwise a GPU's convolutions would round to 10 bits of mantissa.
+    tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+
+
+def _lost() -> NoReturn:
+    print("error: another process was lost: start all again to go on", file=sys.stderr)
+    sys.exit(LOST)
