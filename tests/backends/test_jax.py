@@ -282,6 +282,35 @@ def test_a_run_ended_by_a_signal_goes_on_and_ends_bit_for_bit_as_an_unbroken_one
     assert losses[-1] < losses[0]
 
 
+LOWERING = """
+import jax.export, recipe, sys, train
+from devices import put_data
+settings = train.Settings(device="cpu", precision=sys.argv[1], compile_cache=False)
+devices = train.Devices.choose(settings)
+model = train.make_model(settings)
+devices.prepare(model)
+optimizer = train.make_optimizer(model, settings)
+training, _, _ = put_data(recipe.load(settings, settings), devices)
+steps = train.CompiledSteps(
+    train.train_step, train.training_batch, model, optimizer, settings, devices
+)
+with training.ahead(recipe.draw, settings, range(2)) as made:
+    batches = devices.put_steps(list(made))
+arguments = steps.arrays, (*batches, devices.put([0.1, 0.1])), training.arrays
+exported = jax.export.export(steps.compiled, platforms=["cuda"])(*arguments)
+print(exported.platforms, exported.out_avals[-1])
+"""
+
+
+@pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
+def test_steps_are_lowered_for_a_gpu_where_there_is_none(precision: str, built: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LOWERING, precision], cwd=built, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "('cuda',) float32[2]\n"
+
+
 def newest(folder: Path) -> tuple[dict[str, Any], checkpoint.Manifest]:
     """Return the last checkpoint of a run."""
     return max(map(checkpoint.load, folder.glob("*.safetensors")), key=lambda item: item[1].step)

@@ -131,6 +131,32 @@ def test_a_process_is_lost_and_all_go_on_from_the_checkpoint(
     assert largest_difference(newest(built / "two"), expected) < TOLERANCE
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of images, eight of each class to train on and two to test on."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 8), ("test", 2)):
+        for label in range(10):
+            (root / part / f"{label}").mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (12, 10), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / f"{label}" / f"{number}.png")
+    return root
+
+
+def test_streamed_images_train_as_those_on_the_devices(built: Path, folder: Path) -> None:
+    arguments = ("--data-dir", str(folder), "--devices", "2", "--iterations", "20")
+    states = []
+    for name in ("--stream", "--no-stream"):
+        code, text = ended(start(built, *arguments, name, "--output", name.strip("-")))
+        assert code == 0, text
+        states.append(newest(built / name.strip("-")))
+    assert largest_difference(*states) < TOLERANCE
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -67,12 +67,11 @@ labels = [dataset.labels[draws.indices] for draws in drawn]
 """,
     "jax": """
 import jax
-from augment import put_statistics
 from data import Statistics
 from devices import DeviceData, Devices
 devices = Devices.choose(settings)
-data = DeviceData.of(dataset, put_statistics(Statistics(*constants)), devices)
-batch = jax.jit(lambda data, draws: train.training_batch(draws, data, settings))
+data = DeviceData(dataset, Statistics(*constants), devices).arrays
+batch = jax.jit(lambda data, draws: train.training_batch(draws, None, data, settings))
 batches = [batch(data, train.recipe.draw(step, 40, settings)) for step in range(3)]
 images, labels = zip(*batches)
 """,
