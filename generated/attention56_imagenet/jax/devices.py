@@ -10,8 +10,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,17 +19,30 @@ from flax import nnx
 from jax import Array
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding
+from numpy.typing import NDArray
 
+from augment import DeviceStatistics, put_statistics
 from cache import cache_folder
-from data import Dataset
+from data import Dataset, DataSets, Statistics
+from report import Predictions
+from run import Run
 from settings import Count, Positive, fail
+from streaming import Ahead, StreamedDataset, ahead, rows
 
-Draws = TypeVar("Draws", bound=tuple[Any, ...])
+HostBatch = tuple[Any, NDArray[np.uint8] | None]
+"""What is drawn for a step, and the images if they are not on the devices."""
 Objects = tuple[nnx.Module, nnx.Optimizer[Any]]
 CONFIG: Any = jax.config
+PROFILER: Any = jax.profiler
+FROM_OWN: Any = jax.make_array_from_process_local_data
 PartitionSpec: Any = jax.sharding.PartitionSpec
 LOST = 75
 """The exit code of processes that lost another one: that of a run to be started again."""
+PROFILE = "profile"
+UNPROFILED = 10
+"""Steps that are not recorded: they compile, and fill caches."""
+RESIDENT, ROOM = 0.5, 2**31
+"""The share of a GPU's memory, and the bytes of other memory, that images may take."""
 PRODUCTS = {
     "float32": "highest",
     "tf32": "tensorfloat32",
@@ -54,9 +66,8 @@ class DeviceOptions:
     steps_per_dispatch: Annotated[
         Positive | None, "steps in one compiled call (default: 10 on a GPU, else 1)"
     ] = None
-    evaluation_batch_size: Annotated[
-        Positive | None, "images evaluated at once (default: the batch size)"
-    ] = None
+    evaluation_batch_size: Annotated[Positive | None, "default: that of training"] = None
+    profile: Annotated[Count, "steps to record in the folder profile of the run"] = 0
     compile_cache: Annotated[bool, "keep compiled code in the cache folder"] = True
     devices: Annotated[
         Positive | None, "devices of each process (default: all GPUs, or one CPU)"
@@ -112,6 +123,11 @@ class Devices:
         """Tells each of several processes whether any of them says yes."""
         return _any_says if jax.process_count() > 1 else None
 
+    def say(self, text: str) -> None:
+        """Tell the user, once for all processes."""
+        if self.writes:
+            print(text, flush=True)
+
     @contextmanager
     def together(self) -> Iterator[None]:
         """End this process with the others, if one of them is lost."""
@@ -135,7 +151,13 @@ class Devices:
         return f"{f'{count} x ' if count > 1 else ''}{self.platform}, {self.precision}"
 
     @property
-    def image_type(self) -> Any:
+    def room(self) -> float:
+        """How many bytes of images may be kept on each device."""
+        memory = self.mesh.local_devices[0].memory_stats()
+        return RESIDENT * memory["bytes_limit"] if memory else ROOM
+
+    @property
+    def dtype(self) -> Any:
         """The type of a network's input, its weights and its statistics."""
         return jnp.float64 if self.precision == "float64" else jnp.float32
 
@@ -157,15 +179,31 @@ class Devices:
         array = array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
         return jax.make_array_from_callback(array.shape, sharding, lambda part: array[part])
 
-    def put_steps(self, draws: Sequence[Draws]) -> Draws:
-        """Put the draws of several steps there: arrays [steps, batch, ...], numbers [steps]."""
+    def put_own(self, array: NDArray[Any] | None, *axes: str | None) -> Array | None:
+        """Put this process's part of an array there, of which `batch` is spread."""
+        if array is None:
+            return None
+        sharding = NamedSharding(self.mesh, PartitionSpec(*axes))
+        put: Array = FROM_OWN(sharding, array)
+        return put
+
+    def put_steps(self, batches: Sequence[HostBatch]) -> tuple[Any, Array | None]:
+        """Put the batches of several steps there, as arrays [steps, batch, ...] or [steps]."""
 
         def put(*items: Any) -> Array:
             stacked = np.stack(items)
             return self.put(stacked, *(None, "batch")[: stacked.ndim])
 
-        stacked: Draws = jax.tree.map(put, *draws)
-        return stacked
+        draws, images = zip(*batches, strict=True)
+        stacked = None if images[0] is None else np.stack(images)
+        return jax.tree.map(put, *draws), self.put_own(stacked, None, "batch")
+
+    def fetch(self, arrays: Sequence[Array]) -> list[NDArray[Any]]:
+        """Return arrays to the host, of all processes, when they are ready."""
+        if jax.process_count() > 1:
+            arrays = jax.jit(lambda values: values, out_shardings=self.everywhere)(arrays)
+        found: list[NDArray[Any]] = jax.device_get(arrays)
+        return found
 
     def prepare(self, model: nnx.Module) -> None:
         """Have a model compute in the precision; only float64 changes the type of weights."""
@@ -176,43 +214,116 @@ class Devices:
             nnx.update(model, jax.tree.map(lambda array: jnp.asarray(array, jnp.float64), state))
 
 
-@partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["images", "labels", "statistics"],
-    meta_fields=["devices"],
-)
-@dataclass(frozen=True)
-class DeviceData:
-    """A dataset on each device: images uint8 [N, H, W, C], labels int32 [N], their statistics."""
+class DeviceArrays(NamedTuple):
+    """What each device has of a dataset: labels int32 [N], statistics, images if they fit."""
 
-    images: Array
     labels: Array
-    statistics: Any
-    devices: Devices
+    statistics: DeviceStatistics
+    images: Array | None
 
-    @staticmethod
-    def of(dataset: Dataset, statistics: Any, devices: Devices) -> DeviceData:
-        """Put a dataset there, with what `put_statistics` returns."""
-        images, labels = devices.put(dataset.images), devices.put(dataset.labels.astype(np.int32))
-        return DeviceData(images, labels, jax.tree.map(devices.put, statistics), devices)
+    def rows(self, indices: Array, images: Array | None) -> tuple[Array, Array]:
+        """Return images uint8 [n, H, W, C], if not those given, and labels [n] of the rows."""
+        if images is None:
+            assert self.images is not None
+            images = self.images[indices]
+        return images, self.labels[indices]
 
-    def rows(self, indices: Array) -> tuple[Array, Array]:
-        """Return images [n, H, W, C] and labels [n] of the dataset's rows."""
-        return self.images[indices], self.labels[indices]
 
-    def batches(self, size: int) -> Iterator[tuple[Array, Array]]:
-        """Yield rows in order, and which of them count: some of the last batch do not.
+class DeviceData:
+    """A dataset for the devices: its images on each of them if they fit, else put when due."""
 
-        There are `size` of them, or a few more so that all devices have as many.
+    def __init__(
+        self, dataset: Dataset | StreamedDataset, statistics: Statistics, devices: Devices
+    ) -> None:
+        self.dataset = dataset
+        self.devices = devices
+        constants = jax.tree.map(devices.put, put_statistics(statistics, devices.dtype))
+        images = None
+        if isinstance(dataset, Dataset) and dataset.images.nbytes <= devices.room:
+            images = devices.put(dataset.images)
+        labels = devices.put(dataset.labels.astype(np.int32))
+        self.arrays = DeviceArrays(labels, constants, images)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def ahead(
+        self, draw: Callable[..., Any], recipe: object, steps: Sequence[int]
+    ) -> Ahead[HostBatch]:
+        """Return the draws of each step, and the images if they are not on the devices.
+
+        They are made ahead, in a thread. Of many processes each reads its own images.
         """
-        count, devices = len(self.labels), self.devices.mesh.size
-        size = -(-size // devices) * devices
-        for start in range(0, count, size):
-            rows = np.arange(start, start + size, dtype=np.int32)
-            yield (
-                self.devices.put(np.minimum(rows, count - 1), "batch"),
-                self.devices.put(rows < count, "batch"),
-            )
+        sizes = self.dataset.sizes if isinstance(self.dataset, StreamedDataset) else None
+
+        def make(step: int) -> HostBatch:
+            draws = draw(step, len(self), recipe, sizes)
+            own = rows(draws, jax.process_index(), jax.process_count())
+            return draws, self._read(own.indices, getattr(own, "parts", None))
+
+        return ahead(make, steps, depth=2 * self.devices.steps_per_dispatch)
+
+    def batches(self, size: int) -> Iterator[tuple[Array, Array | None]]:
+        """Yield indices of all images in order, and the images if they are not on the devices.
+
+        There are always `size` of them, or a few more so that all devices have as many; at the end
+        the last image is repeated.
+        """
+        count, devices = len(self), self.devices
+        size = -(-size // devices.mesh.size) * devices.mesh.size
+
+        def make(start: int) -> tuple[NDArray[Any], NDArray[np.uint8] | None]:
+            indices = np.arange(start, start + size, dtype=np.int32).clip(max=count - 1)
+            own = np.array_split(indices, jax.process_count())[jax.process_index()]
+            return indices, self._read(own, None)
+
+        with ahead(make, range(0, count, size)) as made:
+            for indices, images in made:
+                yield devices.put(indices, "batch"), devices.put_own(images, "batch")
+
+    def predictions(self, logarithms: NDArray[Any]) -> Predictions:
+        """Return for a report what the logarithms of probabilities [N, classes] say."""
+        labels = self.dataset.labels
+        losses = -np.take_along_axis(logarithms, labels[:, None], axis=1)[:, 0]
+        images, classes = self._pixels, self.dataset.classes
+        return Predictions(labels, logarithms.argmax(axis=1), losses, images, classes)
+
+    def _read(self, indices: Any, boxes: Any) -> NDArray[np.uint8] | None:
+        return None if self.arrays.images is not None else self._pixels(indices, boxes)
+
+    def _pixels(self, indices: Any, boxes: Any = None) -> NDArray[np.uint8]:
+        if isinstance(self.dataset, StreamedDataset):
+            return self.dataset.read(indices, boxes)
+        images: NDArray[np.uint8] = self.dataset.images[indices]
+        return images
+
+
+def put_data(data: DataSets, devices: Devices) -> tuple[DeviceData, DeviceData, DeviceData]:
+    """Return what to train on, what to watch, which is the test set if none is held out, and it."""
+    training, test = (
+        DeviceData(part, data.statistics, devices) for part in (data.training, data.test)
+    )
+    watched = DeviceData(data.validation, data.statistics, devices) if data.validation else test
+    return training, watched, test
+
+
+def profiled(run: Run, most: int, count: int) -> Iterator[range]:
+    """Yield a run's steps, up to `most` at once, and record `count` of them in its folder.
+
+    TensorBoard's profiler and https://ui.perfetto.dev show what is recorded.
+    """
+    started = ended = False
+    for steps in run.blocks(most):
+        taken = steps.start - run.first_step
+        if count and run.writes and not started and taken >= UNPROFILED:
+            PROFILER.start_trace(str(run.folder.path / PROFILE), create_perfetto_trace=True)
+            started = True
+        yield steps
+        if started and not ended and taken + len(steps) >= UNPROFILED + count:
+            PROFILER.stop_trace()
+            ended = True
+    if started and not ended:
+        PROFILER.stop_trace()
 
 
 def _join(settings: Any) -> None:
@@ -250,7 +361,8 @@ class CompiledSteps:
     """Training steps, compiled, over the flat arrays of model and optimiser.
 
     `train_step` takes model, optimiser, images, labels, learning rate and settings and returns the
-    loss; `batch` makes images and labels of a step's draws, the dataset and the settings. Passing
+    loss; `batch` makes images and labels of a step's draws and images, the dataset and the
+    settings. Passing
     NNX objects would cost milliseconds of Python in each call. While this is in use the objects'
     own arrays are gone, until `write_back`.
     """
@@ -258,7 +370,7 @@ class CompiledSteps:
     def __init__(
         self,
         train_step: Callable[..., Array],
-        batch: Callable[[Any, DeviceData, Any], tuple[Array, Array]],
+        batch: Callable[[Any, Array | None, DeviceArrays, Any], tuple[Array, Array]],
         model: nnx.Module,
         optimizer: nnx.Optimizer[Any],
         settings: Any,
@@ -275,9 +387,11 @@ class CompiledSteps:
         self.arrays = [devices.put(array) for array in arrays]
         self.compiled = jax.jit(self.scan, donate_argnums=0, out_shardings=everywhere)
 
-    def __call__(self, draws: Sequence[Any], rates: Sequence[float], data: DeviceData) -> Array:
-        """Take a step for each draw; return the losses, without waiting for them."""
-        steps = self.devices.put_steps(draws), self.devices.put(rates)
+    def __call__(
+        self, batches: Sequence[HostBatch], rates: Sequence[float], data: DeviceArrays
+    ) -> Array:
+        """Take a step on each batch; return the losses, without waiting for them."""
+        steps = *self.devices.put_steps(batches), self.devices.put(rates)
         losses: Array
         self.arrays, losses = self.compiled(self.arrays, steps, data)
         return losses
@@ -291,15 +405,17 @@ class CompiledSteps:
         """Give the arrays to the model and the optimiser, until the next step."""
         nnx.update(self.objects, jax.tree.unflatten(self.structure, self.arrays))
 
-    def scan(self, arrays: list[Array], steps: Any, data: DeviceData) -> tuple[list[Array], Array]:
+    def scan(
+        self, arrays: list[Array], steps: Any, data: DeviceArrays
+    ) -> tuple[list[Array], Array]:
         """Take steps as a pure function."""
 
         def take(arrays: list[Array], step: Any) -> tuple[list[Array], Array]:
             objects = nnx.merge(self.graph, jax.tree.unflatten(self.structure, arrays))
-            draws, rate = step
+            draws, images, rate = step
             if hasattr(draws, "seed"):
                 nnx.reseed(objects, dropout=jax.random.key(draws.seed))
-            batch = self.batch(draws, data, self.settings)
+            batch = self.batch(draws, images, data, self.settings)
             loss = self.train_step(*objects, *batch, rate, self.settings)
             return jax.tree.leaves(nnx.state(objects)), loss
 

@@ -23,10 +23,17 @@ import checkpoint
 import recipe
 import updates
 import weights
-from augment import put_statistics
 from checkpoint import CheckpointError
-from data import DataError, DataOptions, DataSets, Statistics
-from devices import CompiledSteps, DeviceData, DeviceOptions, Devices
+from data import DataError, DataOptions, Statistics
+from devices import (
+    CompiledSteps,
+    DeviceArrays,
+    DeviceData,
+    DeviceOptions,
+    Devices,
+    profiled,
+    put_data,
+)
 from initialization import draw_kernels
 from losses import cross_entropy, log_mean_softmax, measure
 from metrics import accuracies
@@ -79,92 +86,44 @@ def train_step(
     return loss
 
 
-def training_batch(draws: Draws, data: DeviceData, settings: Settings) -> tuple[Array, Array]:
+def training_batch(
+    draws: Draws, images: Array | None, data: DeviceArrays, settings: Settings
+) -> tuple[Array, Array]:
     """Return what is drawn for a step: images [N, H, W, C], labels [N] or [N, classes]."""
-    images, labels = data.rows(draws.indices)
+    images, labels = data.rows(draws.indices, images)
     images = recipe.training_images(images, draws, data.statistics, settings)
     return images, recipe.training_labels(labels, draws)
 
 
-def evaluate(model: nnx.Module, data: DeviceData, settings: Settings) -> dict[str, float]:
-    """Return the mean of each measure over a dataset."""
+def predict(model: nnx.Module, data: DeviceData, settings: Settings) -> np.ndarray:
+    """Return the logarithms of probabilities [N, classes], which are means over the crops."""
     graph, state = nnx.split(model)
     state = jax.tree.map(data.devices.put, state)
     batches = data.batches(settings.evaluation_batch_size or settings.batch_size)
-    sums = jax.device_get([evaluate_batch(graph, state, data, *batch) for batch in batches])
-    means = np.sum(sums, axis=0, dtype=np.float64) / len(data.labels)
-    return dict(zip(recipe.MEASURES, means.tolist(), strict=False))
+    predictions = [predict_batch(graph, state, data.arrays, *batch) for batch in batches]
+    return np.concatenate(data.devices.fetch(predictions))[: len(data)]
 
 
 @partial(jax.jit, static_argnames="graph")
-def evaluate_batch(
-    graph: nnx.GraphDef, state: nnx.State, data: DeviceData, indices: Array, counted: Array
-) -> tuple[Array, ...]:
-    """Return the sum of each measure over those images of a batch that are counted."""
+def predict_batch(
+    graph: nnx.GraphDef, state: nnx.State, data: DeviceArrays, indices: Array, images: Array | None
+) -> Array:
+    """Return the logarithms of probabilities [n, classes] of a batch."""
     model = nnx.merge(graph, state)
     model.eval()
-    images, labels = data.rows(indices)
+    images, _ = data.rows(indices, images)
     logits = [model(recipe.test_images(images, crop, data.statistics)) for crop in recipe.CROPS]
-    return measure(log_mean_softmax(jnp.stack(logits)), labels, counted)
+    return log_mean_softmax(jnp.stack(logits))
 
 
-def train(
-    model: nnx.Module,
-    optimizer: nnx.Optimizer,
-    data: DataSets,
-    run: Run,
-    settings: Settings,
-    devices: Devices,
-) -> None:
+def train(model: nnx.Module, settings: Settings, devices: Devices) -> None:
     """Train to the end of the run, with evaluations and checkpoints."""
-    statistics = put_statistics(data.statistics, devices.image_type)
-    put = partial(DeviceData.of, statistics=statistics, devices=devices)
-    training, watched = put(data.training), put(data.validation or data.test)
-    take_steps = CompiledSteps(train_step, training_batch, model, optimizer, settings, devices)
-    with devices.together(), run:
-        for steps in run.blocks(devices.steps_per_dispatch):
-            draws = [recipe.draw(step, len(data.training), settings) for step in steps]
-            rates = [run.learning_rate(step) for step in steps]
-            run.add(take_steps(draws, rates, training))
-            if run.evaluation_due():
-                take_steps.write_back()
-                model_now = weights.averaged(model, optimizer)
-                run.evaluated(evaluate(model_now, watched, settings))
-            if run.checkpoint_due():
-                take_steps.write_back()
-                run.save(weights.state(model, optimizer) | data.statistics.tensors())
-        take_steps.write_back()
-        best = run.best
-        if best is not None:
-            best = checkpoint.select(best, weights.state(model, optimizer))
-            weights.load(model, best, optimizer)
-        tested = run.tested
-        if tested is None:
-            tested = evaluate(weights.averaged(model, optimizer), put(data.test), settings)
-        run.finished(tested)
-
-
-def main(settings: Settings) -> None:
-    """Train, or only evaluate, and say where the results lie."""
-    if settings.evaluate and not settings.weights:
-        fail("--evaluate needs --weights")
-    devices = Devices.choose(settings)
-    model = make_model(settings)
-    devices.prepare(model)
-    tensors = checkpoint.load(settings.weights)[0] if settings.weights else {}
-    if settings.evaluate:
-        tensors = weights.averages(tensors)
-    if tensors:
+    if settings.weights:
+        tensors, _ = checkpoint.load(settings.weights)
         weights.load(model, checkpoint.select(tensors, weights.state(model)))
-    if settings.evaluate:
-        known = Statistics.from_tensors(tensors)
-        data = recipe.load(settings, settings, statistics=known, training=False)
-        statistics = put_statistics(data.statistics, devices.image_type)
-        results = evaluate(model, DeviceData.of(data.test, statistics, devices), settings)
-        print(f"test accuracy: {accuracies(results)}")
-        return
-    data = recipe.load(settings, settings)
     optimizer = make_optimizer(model, settings)
+    data = recipe.load(settings, settings)
+    devices.say(f"{recipe.NETWORK} on {devices}\n{data.summary()}")
     run = Run(
         settings,
         recipe.plan(settings),
@@ -181,7 +140,49 @@ def main(settings: Settings) -> None:
         tensors, manifest = run.restored
         tensors = checkpoint.select(tensors, weights.state(model, optimizer))
         weights.load(model, tensors, optimizer, manifest.step)
-    train(model, optimizer, data, run, settings, devices)
+    training, watched, test = put_data(data, devices)
+    take_steps = CompiledSteps(train_step, training_batch, model, optimizer, settings, devices)
+    with devices.together(), run, training.ahead(recipe.draw, settings, run.remaining) as made:
+        for steps in profiled(run, devices.steps_per_dispatch, settings.profile):
+            rates = [run.learning_rate(step) for step in steps]
+            run.add(take_steps([next(made) for _ in steps], rates, training.arrays))
+            if run.evaluation_due():
+                take_steps.write_back()
+                predictions = predict(weights.averaged(model, optimizer), watched, settings)
+                run.evaluated(measure(predictions, watched.dataset.labels, recipe.MEASURES))
+            if run.checkpoint_due():
+                take_steps.write_back()
+                run.save(weights.state(model, optimizer) | data.statistics.tensors())
+        take_steps.write_back()
+        best = run.best
+        if best is not None:
+            best = checkpoint.select(best, weights.state(model, optimizer))
+            weights.load(model, best, optimizer)
+        if run.tested is None:
+            predictions = predict(weights.averaged(model, optimizer), test, settings)
+        results = measure(predictions, data.test.labels, recipe.MEASURES)
+        run.finished(results, test.predictions(predictions))
+
+
+def evaluate(model: nnx.Module, settings: Settings, devices: Devices) -> None:
+    """Say what the test set shows of the weights of --weights."""
+    if not settings.weights:
+        fail("--evaluate needs --weights")
+    tensors, _ = checkpoint.load(settings.weights)
+    weights.load(model, checkpoint.select(weights.averages(tensors), weights.state(model)))
+    known = Statistics.from_tensors(tensors)
+    data = recipe.load(settings, settings, statistics=known, training=False)
+    predictions = predict(model, DeviceData(data.test, data.statistics, devices), settings)
+    results = measure(predictions, data.test.labels, recipe.MEASURES)
+    devices.say(f"test accuracy: {accuracies(results)}")
+
+
+def main(settings: Settings) -> None:
+    """Train, or only evaluate."""
+    devices = Devices.choose(settings)
+    model = make_model(settings)
+    devices.prepare(model)
+    (evaluate if settings.evaluate else train)(model, settings, devices)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax  # type: ignore[import-untyped]
 from jax import Array
+from numpy.typing import NDArray
 
 
 def cross_entropy(logits: Array, labels: Array, smoothing: float = 0.0) -> Array:
@@ -32,14 +36,16 @@ def log_mean_softmax(logits: Array) -> Array:
     return jax.nn.logsumexp(jax.nn.log_softmax(logits), axis=0) - log(len(logits))
 
 
-def measure(log_probabilities: Array, labels: Array, counted: Array) -> tuple[Array, ...]:
-    """Return cross-entropy, right answers and those among the top 5, summed over a batch.
+def measure(
+    predictions: NDArray[Any], labels: NDArray[Any], names: Sequence[str]
+) -> dict[str, float]:
+    """Return the means of what is named of cross-entropy, right answers, those among the top 5.
 
-    Takes logarithms of probabilities [N, classes], labels [N], and which of the images count,
-    bool [N]. A tie counts against a label in the top 5.
+    Takes logarithms of probabilities [N, classes] and labels [N]. A tie counts against a label in
+    the top 5.
     """
-    own = jnp.take_along_axis(log_probabilities, labels[:, None], axis=1)
-    correct = log_probabilities.argmax(axis=1) == labels
-    lower = log_probabilities < own
-    in_top5 = lower.sum(axis=1) >= log_probabilities.shape[1] - 5
-    return tuple(jnp.sum(values, where=counted) for values in (-own[:, 0], correct, in_top5))
+    own = np.take_along_axis(predictions, labels[:, None], axis=1)
+    correct = predictions.argmax(axis=1) == labels
+    in_top5 = (predictions < own).sum(axis=1) >= predictions.shape[1] - 5
+    means = [float(values.mean(dtype=np.float64)) for values in (-own, correct, in_top5)]
+    return dict(zip(names, means, strict=False))
