@@ -122,6 +122,12 @@ NETWORKS: Mapping[str, Network] = {
         "train.learning_rate.warmup={kind: linear, iterations: 6, rate: 0.01}",
         "train.iterations=40",
     ),
+    "micro-batches, clipped and averaged, a penalty of the head, mixed labels": tiny(
+        "train.optimizer={kind: sgd, weight_decay: 0.02, decayed_weights: head}",
+        "train={micro_batches: 2, gradient_clipping: 0.05, weight_average: 0.9}",
+        "train.augmentation.mixup=0.3",
+        "input.height=16",
+    ),
     "plain momentum, other batch norm": single_unit(
         "{kind: preactivation_bottleneck}",
         "train.optimizer.nesterov=false",
