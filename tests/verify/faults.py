@@ -82,7 +82,7 @@ def runtime(first: str, file: str, old: str, new: str) -> Fault:
 
 
 CONV3X3 = "nn.Conv2d(width, width"
-CROSS_ENTROPY = "F.cross_entropy(model(images), labels, label_smoothing=settings.label_smoothing)"
+CROSS_ENTROPY = "F.cross_entropy(logits, labels, label_smoothing=settings.label_smoothing)"
 DECAY, NO_DECAY = '"weight_decay": settings.weight_decay', '"weight_decay": 0.0'
 SET_RATE = '        group["lr"] = learning_rate\n'
 BIASED_BATCH_NORM = """
@@ -174,7 +174,7 @@ TORCH_FAULTS: Mapping[str, Fault] = {
     "sum for the mean of the loss": train(
         LOSS, CROSS_ENTROPY, CROSS_ENTROPY[:-1] + ', reduction="sum")'
     ),
-    "no label smoothing": train(LOSS, CROSS_ENTROPY, "F.cross_entropy(model(images), labels)"),
+    "no label smoothing": train(LOSS, CROSS_ENTROPY, "F.cross_entropy(logits, labels)"),
     "computed in float32": model(
         TRAINING,
         "return self.shortcut(activated) + y",
