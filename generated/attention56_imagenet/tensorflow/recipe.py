@@ -1,7 +1,7 @@
-"""The recipe of attention56_imagenet: what its spec decides of the training.
+"""The recipe of attention56_imagenet.
 
-This file is the same for every framework. Sample order and augmentation are pure functions of the
-seed and the step.
+It is what the spec decides of the training, and the same for every framework. Sample order and
+augmentation are pure functions of the seed and the step.
 """
 
 from __future__ import annotations
