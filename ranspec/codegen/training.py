@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from inspect import signature
-from pathlib import PurePosixPath
 from typing import Annotated, get_origin
 
 from ranspec.runtime import schedule as schedules
@@ -60,7 +59,7 @@ RUNTIME_MODULES = (
 class TrainingContext:
     """Values for a `train.py` template: names and flags as they are, the rest Python source.
 
-    `settings` are the fields of the generated `Settings`, laid out as formatters want them.
+    `recipe_settings` are the fields of the generated `Recipe`, laid out as formatters want them.
     """
 
     name: str
@@ -103,12 +102,6 @@ class TrainingContext:
     noisy: bool
     dropout: bool
     bundled: bool
-    dataclass_functions: tuple[str, ...]
-    data_functions: tuple[str, ...]
-    augment_functions: tuple[str, ...]
-    sampling_functions: tuple[str, ...]
-    settings: tuple[str, ...]
-    setting_types: tuple[str, ...]
     recipe_augment: tuple[str, ...]
     recipe_sampling: tuple[str, ...]
     recipe_schedule: tuple[str, ...]
@@ -168,26 +161,6 @@ def training_context(spec: Spec, *, digest: str, model_class: str) -> TrainingCo
         noisy=noisy,
         dropout=dropout,
         bundled=recipe.data == "digits",
-        dataclass_functions=_used(asdict=validated, dataclass=True, replace=noisy),
-        data_functions=_used(load_dataset=True, principal_colors=colored, statistics=True),
-        augment_functions=_used(
-            augment=cropped, normalize=True, shift_colors=colored, warp=bool(warped)
-        ),
-        sampling_functions=_used(
-            affine_maps=bool(warped),
-            batch_indices=True,
-            color_shares=colored,
-            crop_and_flip=cropped,
-            held_out=validated,
-            noisy_labels=noisy,
-            step_seed=dropout,
-        ),
-        settings=(*_run(spec), *settings, *_reports(recipe)),
-        setting_types=(
-            *_mentioned((*settings, *_reports(recipe))),
-            "fail",
-            "parse_settings",
-        ),
         recipe_augment=_used(
             crop_and_flip_images=cropped,
             cutmix=mixed == "cutmix",
@@ -252,17 +225,6 @@ def _mentioned(settings: Sequence[str]) -> tuple[str, ...]:
 def _used(**functions: bool) -> tuple[str, ...]:
     """Return the names of the functions that are used."""
     return tuple(name for name, used in functions.items() if used)
-
-
-def _run(spec: Spec) -> tuple[str, ...]:
-    where = "instead of the digits" if spec.train.data == "digits" else "to train on"
-    return (
-        _setting("data_dir", "Path | None", f"images {where}, see above", None),
-        _setting("output", "Path", "folder for results", PurePosixPath(f"runs/{spec.name}")),
-        _setting("weights", "Path | None", "checkpoint to take initial weights from", None),
-        _setting("resume", "Path | None", "checkpoint to continue", None),
-        _setting("evaluate", "bool", "only evaluate --weights or --resume", False),
-    )
 
 
 def _recipe(recipe: Training) -> tuple[str, ...]:
@@ -410,15 +372,6 @@ def _checks(recipe: Training) -> Iterator[tuple[str, str]]:
         )
 
 
-def _reports(recipe: Training) -> tuple[str, ...]:
-    interval = max(1, recipe.iterations // 20)
-    log = _setting("log_every", "Positive", "steps between lines of metrics", min(100, interval))
-    if recipe.validation:
-        return (log,)
-    help = "steps between evaluations and checkpoints"
-    return (_setting("evaluate_every", "Positive", help, interval), log)
-
-
 def _setting(name: str, type: str, help: str, default: object) -> str:
     """Return a field of `Settings`, wrapped as formatters do if its default is too long."""
     head = f"    {name}: Annotated[{type}, {_literal(help)}] = "
@@ -426,8 +379,6 @@ def _setting(name: str, type: str, help: str, default: object) -> str:
     if len(line) <= LINE_LENGTH:
         return line
     inner = "\n        "
-    if isinstance(default, PurePosixPath):
-        return f"{head}Path({inner}{_literal(str(default))}\n    )"
     if isinstance(default, tuple):
         return f"{head}({''.join(f'{inner}{_literal(value)},' for value in default)}\n    )"
     raise ValueError(f"setting {name} is too long for a line")
@@ -438,8 +389,6 @@ def _literal(value: object) -> str:
     match value:
         case str():
             return json.dumps(value)
-        case PurePosixPath():
-            return f"Path({json.dumps(str(value))})"
         case bool() | None | float():
             return repr(value)
         case int():
