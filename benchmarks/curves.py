@@ -90,7 +90,7 @@ def steps(folder: Path, spec: str, data: Sequence[str], precision: str) -> dict[
     """Take two steps from the same states in every backend; return how far their losses part."""
     marks = range(0, STEPS, EVERY)
     leading = folder / f"{precision} leading"
-    common = [*data, "--precision", precision, "--log-every", "1", "--evaluate-every", "100000"]
+    common = [*data, "--precision", precision, "--log-every", "1"]
     for mark in marks:
         if mark:
             ends = [*common, "--iterations", str(mark), "--keep", "100"]
@@ -157,7 +157,7 @@ def ranspec(*arguments: str) -> None:
 
 def train(code: Path, output: Path, arguments: Sequence[str]) -> None:
     """Run a built train.py to its end, on the CPU."""
-    command = [sys.executable, "train.py", "--device", "cpu", "--output", str(output), *arguments]
+    command = [sys.executable, "train.py", "--device", "cpu", "--output", str(output), "--evaluate-every", "100000", *arguments]
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TF_CPP_MIN_LOG_LEVEL": "2"}
     subprocess.run(command, cwd=code, env=environment, check=True, stdout=sys.stderr)
 
