@@ -58,7 +58,8 @@ class BatchNorm(nnx.Module):
 
     def _move(self, statistic: nnx.BatchStat[Array], value: Array) -> None:
         new = self.momentum * lax.stop_gradient(value)
-        statistic[...] = (1 - self.momentum) * statistic[...] + new
+        # Assigned to `[...]`, a value is asked for its sharding: each costs a search of the trace.
+        statistic.set_value((1 - self.momentum) * statistic[...] + new)
 
 
 class GroupedConv(nnx.Conv):
