@@ -157,7 +157,17 @@ def ranspec(*arguments: str) -> None:
 
 def train(code: Path, output: Path, arguments: Sequence[str]) -> None:
     """Run a built train.py to its end, on the CPU."""
-    command = [sys.executable, "train.py", "--device", "cpu", "--output", str(output), "--evaluate-every", "100000", *arguments]
+    command = [
+        sys.executable,
+        "train.py",
+        "--device",
+        "cpu",
+        "--output",
+        str(output),
+        "--evaluate-every",
+        "100000",
+        *arguments,
+    ]
     environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "TF_CPP_MIN_LOG_LEVEL": "2"}
     subprocess.run(command, cwd=code, env=environment, check=True, stdout=sys.stderr)
 

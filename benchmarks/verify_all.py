@@ -49,6 +49,7 @@ GROUPS = {
     "steps": (
         "losses, all steps",
         "parameters, all steps",
+        "averages, all steps",
         "statistics, all steps",
         "optimizer, all steps",
     ),
