@@ -115,6 +115,13 @@ def wait() -> None:
     agree(False)
 
 
+def leave() -> None:
+    """Part from the other processes when all have come this far."""
+    if dist.is_initialized():
+        wait()
+        dist.destroy_process_group()
+
+
 class _Total(torch.autograd.Function):
     """The sum of a tensor over the processes; so is its gradient."""
 

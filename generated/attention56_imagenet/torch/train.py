@@ -26,7 +26,7 @@ from devices import DeviceData, DeviceOptions, Place, autocast, choose_place, pr
 from initialization import draw_kernels
 from metrics import accuracies
 from model import Attention56
-from processes import agree, average, gather, wait
+from processes import agree, average, gather, leave, wait
 from recipe import Recipe
 from run import FolderError, Run, RunError, RunOptions
 from settings import fail, parse_settings
@@ -182,6 +182,7 @@ def main(settings: Settings) -> None:
     place = choose_place(settings, settings.batch_size)
     model = place.put(make_model(settings))
     (test if settings.evaluate else train)(model, settings, place)
+    leave()
 
 
 if __name__ == "__main__":

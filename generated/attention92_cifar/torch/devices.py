@@ -239,7 +239,11 @@ class DeviceData:
     def _pinned(self, array: NDArray[Any]) -> Tensor:
         """Return an array as a tensor that a GPU can copy by itself."""
         tensor = torch.from_numpy(array)
-        return tensor.pin_memory() if self.device.type == "cuda" else tensor
+        if self.device.type != "cuda":
+            return tensor
+        # A thread starts with the first GPU, whichever its process has chosen.
+        with torch.cuda.device(self.device):
+            return tensor.pin_memory()
 
 
 def put_data(data: DataSets, place: Place) -> tuple[DeviceData, DeviceData, DeviceData]:
