@@ -182,18 +182,19 @@ TORCH_FAULTS: Mapping[str, Fault] = {
     ),
 }
 
+JAX_DECAY = "optax.add_decayed_weights(settings.weight_decay, weights.decayed(recipe.DECAYED)),"
+JAX_MOMENTUM = "optax.trace(settings.momentum, settings.nesterov),"
 JAX_FAULTS: Mapping[str, Fault] = {
     "biased running variance": runtime(
         ONE_STEP, "layers.py", "variance * (count / max(count - 1, 1))", "variance"
     ),
-    "decay of every parameter": train(LOSSES, ", mask=kernels", ""),
+    "decay of every parameter": train(LOSSES, ", weights.decayed(recipe.DECAYED)", ""),
     "decay after momentum": train(
         LOSSES,
-        "        optax.add_decayed_weights(settings.weight_decay, mask=kernels),\n"
-        "        optax.trace(settings.momentum, settings.nesterov),\n",
-        "        optax.trace(settings.momentum, settings.nesterov),\n"
-        "        optax.add_decayed_weights(settings.weight_decay, mask=kernels),\n",
+        f"        {JAX_DECAY}\n        {JAX_MOMENTUM}\n",
+        f"        {JAX_MOMENTUM}\n        {JAX_DECAY}\n",
     ),
+    "sum for the mean of the loss": runtime(LOSS, "losses.py", "losses.mean()", "losses.sum()"),
     "kernels transposed": Fault(
         TRAINING,
         edits=(
