@@ -185,7 +185,7 @@ def processes(folder: Path, output: str, *arguments: str) -> Iterator[list[subpr
 def test_two_processes_train_as_one_and_go_on_when_one_was_killed(
     built: Path, alone: Tensors
 ) -> None:
-    arguments = "two", "--log-every", "1", "--checkpoint-every", "5"
+    arguments = "two", "--log-every", "1", "--checkpoint-every", "5", "--evaluate-every", "20"
     with processes(built, *arguments) as (first, second):
         assert first.stderr
         next(line for line in first.stderr if line.startswith("step 7/"))
