@@ -96,7 +96,9 @@ def contenders(batch_size: int, xla: bool) -> dict[str, Callable[[], Any]]:
         )
 
     ready = (
-        tf.constant(((dataset.images[:batch_size] / 255 - known.mean) * known.scale).astype("float32")),
+        tf.constant(
+            ((dataset.images[:batch_size] / 255 - known.mean) * known.scale).astype("float32")
+        ),
         tf.constant(dataset.labels[:batch_size]),
         tf.constant(0.01),
     )

@@ -99,10 +99,10 @@ def alone(built: Path) -> Tensors:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--replicas", "2"),
-        ("--replicas", "4"),
+        ("--devices", "2"),
+        ("--devices", "4"),
         ("--steps-per-dispatch", "7"),
-        ("--replicas", "2", "--steps-per-dispatch", "7", "--evaluation-batch-size", "99"),
+        ("--devices", "2", "--steps-per-dispatch", "7", "--evaluation-batch-size", "99"),
     ],
     ids=" ".join,
 )
@@ -120,15 +120,15 @@ def test_the_run_is_that_of_one_device(
 
 
 def test_local_batch_norm_is_another_run(built: Path, alone: Tensors) -> None:
-    tensors = trained(built, "local", "--replicas", "2", "--local-batch-norm")
+    tensors = trained(built, "local", "--devices", "2", "--local-batch-norm")
     assert distance(tensors, alone) > 1e-6
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--replicas", "3"), "--batch-size 16: cannot be divided among 3 devices, 2 parts each"),
-        (("--replicas", "2", "--xla", "on"), "--xla on: XLA compiles for one device"),
+        (("--devices", "3"), "--batch-size 16: cannot be divided among 3 devices, 2 parts each"),
+        (("--devices", "2", "--xla", "on"), "--xla on: XLA compiles for one device"),
         (("--device", "gpu"), "TensorFlow finds no GPU"),
     ],
 )

@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, NoReturn, Self
 
 import keras
 import numpy as np
@@ -21,6 +22,9 @@ from data import Dataset
 from layers import norm_locally
 from settings import Positive, fail
 from streaming import Ahead, StreamedDataset, ahead, rows
+
+UNPROFILED = 3
+"""Calls before a profile: they compile."""
 
 LOST = 75
 """The exit code where another process was lost: all are to be started again, to go on."""
@@ -33,7 +37,7 @@ class DeviceOptions:
     decisive: ClassVar[tuple[str, ...]] = ("precision", "local_batch_norm")
 
     device: Annotated[Literal["auto", "cpu", "gpu"], "where to train"] = "auto"
-    replicas: Annotated[
+    devices: Annotated[
         Positive | None, "devices of this process to share a batch (default: all GPUs, or one CPU)"
     ] = None
     slurm: Annotated[bool, "be one of the processes that srun has started"] = False
@@ -49,6 +53,7 @@ class DeviceOptions:
     evaluation_batch_size: Annotated[
         Positive | None, "images per step of an evaluation (default: those of training)"
     ] = None
+    profile: Annotated[Positive | None, "steps to record, in the folder profile of the run"] = None
 
 
 class Batch(NamedTuple):
@@ -234,6 +239,33 @@ class DeviceData:
         return ahead(make, range(0, len(self), size))
 
 
+class Profile:
+    """Records so many steps for TensorBoard, if any, once the first calls have been made."""
+
+    def __init__(self, steps: int | None, folder: Path) -> None:
+        self.steps, self.folder, self.calls = steps or 0, folder / "profile", 0
+        self.records = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self.records:
+            tf.profiler.experimental.stop()
+            self.records = False
+
+    def add(self, steps: int) -> None:
+        """Count a call of so many steps."""
+        self.calls += 1
+        if self.records:
+            self.steps -= steps
+            if self.steps <= 0:
+                self.__exit__()
+        elif self.steps > 0 and self.calls == UNPROFILED:
+            tf.profiler.experimental.start(str(self.folder))
+            self.records = True
+
+
 def _without_none(draws: Any) -> Any:
     return type(draws)(*(0 if item is None else item for item in draws))
 
@@ -244,9 +276,9 @@ def _strategy(options: DeviceOptions, gpus: int) -> tf.distribute.Strategy:
         return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     if "TF_CONFIG" in os.environ:
         return tf.distribute.MultiWorkerMirroredStrategy()
-    count = options.replicas or max(1, gpus)
+    count = options.devices or max(1, gpus)
     if gpus and count > gpus:
-        fail(f"--replicas {count}: TensorFlow finds {gpus} GPUs")
+        fail(f"--devices {count}: TensorFlow finds {gpus} GPUs")
     if gpus:
         tf.config.set_visible_devices(tf.config.list_physical_devices("GPU")[:count], "GPU")
     if count == 1:

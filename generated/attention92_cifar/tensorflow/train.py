@@ -26,7 +26,7 @@ import weights
 from augment import DeviceStatistics, put_statistics
 from checkpoint import CheckpointError
 from data import DataError, DataOptions, DataSets, Statistics
-from devices import Batch, DeviceData, DeviceOptions, Devices, Rows
+from devices import Batch, DeviceData, DeviceOptions, Devices, Profile, Rows
 from initialization import draw_kernels
 from measures import class_targets, log_mean_softmax, measure
 from metrics import accuracies
@@ -123,11 +123,13 @@ def train(
         targets = recipe.training_labels(labels, draws)
         return train_step(model, optimizer, images, targets, rate, settings)
 
-    with run, ahead(make_batch, run.remaining) as made:
+    profile = Profile(settings.profile, run.folder.path)
+    with run, profile, ahead(make_batch, run.remaining) as made:
         for steps in run.blocks(devices.steps_per_dispatch):
             batches = [next(made) for _ in steps]
             rates = [run.learning_rate(step) for step in steps]
             run.add(devices.run(take_step, training, batches, rates))
+            profile.add(len(steps))
             if run.evaluation_due():
                 with optimizer.averaged():
                     run.evaluated(evaluate(watched))
