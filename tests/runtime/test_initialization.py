@@ -32,3 +32,8 @@ def test_a_kernel_does_not_depend_on_the_others() -> None:
 def test_an_unknown_distribution_is_refused() -> None:
     with pytest.raises(ValueError, match="unknown distribution 'uniform'"):
         draw_kernels(0, SHAPES, "uniform")
+
+
+def test_every_precision_starts_from_the_same_numbers() -> None:
+    weight = draw_kernels(0, SHAPES)["conv.weight"]
+    assert np.array_equal(weight, weight.astype(np.float32))
