@@ -27,7 +27,8 @@ def draw_kernels(
     """Draw the kernels of convolutions and linear layers.
 
     `he_normal` has deviation sqrt(2 / fan), not truncated (He et al., 2015); `normal` has the
-    given deviation.
+    given deviation. The values are numbers of float32, held in float64: a network in whichever
+    precision starts from the same.
     """
     if distribution not in ("he_normal", "normal"):
         raise ValueError(f"unknown distribution {distribution!r}")
@@ -40,7 +41,8 @@ def draw_kernels(
 
 def _normal(seed: int, name: str, shape: Shape, deviation: float) -> NDArray[np.float64]:
     key = int.from_bytes(hashlib.sha256(f"{seed}/{name}".encode()).digest()[:16], "little")
-    return deviation * np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+    drawn = np.random.Generator(np.random.Philox(key=key)).standard_normal(shape)
+    return (deviation * drawn).astype(np.float32).astype(np.float64)
 
 
 def _fan(shape: Shape, fan: str) -> int:
