@@ -41,7 +41,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from ranspec.runtime.checkpoint import Array, Manifest, load
+from ranspec.runtime.checkpoint import Array, CheckpointError, Manifest, load
 from ranspec.runtime.console import Console
 from ranspec.runtime.folder import (
     BEST,
@@ -57,10 +57,11 @@ from ranspec.runtime.folder import (
     whereabouts,
 )
 from ranspec.runtime.identity import as_json, decisive, differences
+from ranspec.runtime.images import DataError
 from ranspec.runtime.metrics import MetricsLog, Stopwatch, accuracies, prefixed
 from ranspec.runtime.progress import Progress, advance, recorded
 from ranspec.runtime.report import Predictions, report
-from ranspec.runtime.settings import Amount, Positive
+from ranspec.runtime.settings import Amount, Positive, fail
 
 DIVERGENCE, UNWRITTEN, INTERRUPTED, ENDED_AT_ONCE = 1, 74, 75, 130
 AGREE_EVERY = 10
@@ -96,6 +97,8 @@ class RunOptions:
     tensorboard: Annotated[bool, "write events for TensorBoard, with tensorboardX"] = False
 
     def __post_init__(self) -> None:
+        if self.evaluate and not self.weights:
+            raise ValueError("evaluate needs --weights")
         if self.overwrite and self.resume != "auto":
             raise ValueError("overwrite begins anew, resume goes on: one of them is meant")
 
@@ -167,6 +170,18 @@ class Data(Protocol):
 
     def summary(self) -> str:
         """Return what to tell a person of them."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Exit with a word instead of a traceback where a user's mistake, or Ctrl-C, ends a program."""
+    try:
+        yield
+    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(ENDED_AT_ONCE)
 
 
 class RunError(Exception):

@@ -221,7 +221,7 @@ def test_to_test_a_checkpoint_takes_no_image_to_train_on(built: Path, whole: Pat
     ("arguments", "message"),
     [
         (("--resume", "absent.safetensors"), "error: absent.safetensors: no such file\n"),
-        (("--evaluate",), "error: --evaluate needs --weights\n"),
+        (("--evaluate",), "error: argument --evaluate: needs --weights\n"),
         (("--device", "gpu"), "error: --device gpu: PyTorch finds no GPU\n"),
         (("--precision", "float8"), "--precision"),
     ],

@@ -23,8 +23,7 @@ import checkpoint
 import recipe
 import updates
 import weights
-from checkpoint import CheckpointError
-from data import DataError, DataOptions, Statistics
+from data import DataOptions, Statistics
 from devices import (
     CompiledSteps,
     DeviceArrays,
@@ -39,8 +38,8 @@ from losses import cross_entropy, log_mean_softmax, measure
 from metrics import accuracies
 from model import Attention56
 from recipe import Draws, Recipe
-from run import FolderError, Run, RunError, RunOptions
-from settings import fail, parse_settings
+from run import Run, RunOptions, explained
+from settings import parse_settings
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,6 @@ def train(model: nnx.Module, settings: Settings, devices: Devices) -> None:
 
 def evaluate(model: nnx.Module, settings: Settings, devices: Devices) -> None:
     """Say what the test set shows of the weights of --weights."""
-    if not settings.weights:
-        fail("--evaluate needs --weights")
     tensors, _ = checkpoint.load(settings.weights)
     weights.load(model, checkpoint.select(weights.averages(tensors), weights.state(model)))
     known = Statistics.from_tensors(tensors)
@@ -186,7 +183,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         main(parse_settings(Settings, __doc__))
-    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
-        fail(error)

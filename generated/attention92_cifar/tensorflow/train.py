@@ -24,8 +24,7 @@ import checkpoint
 import recipe
 import weights
 from augment import DeviceStatistics, put_statistics
-from checkpoint import CheckpointError
-from data import DataError, DataOptions, DataSets, Statistics
+from data import DataOptions, DataSets, Statistics
 from devices import Batch, DeviceData, DeviceOptions, Devices, Profile, Rows
 from initialization import draw_kernels
 from measures import class_targets, log_mean_softmax, measure
@@ -33,8 +32,8 @@ from metrics import accuracies
 from model import Attention92
 from optimizer import SGD
 from recipe import Draws, Recipe
-from run import FolderError, Run, RunError, RunOptions
-from settings import fail, parse_settings
+from run import Run, RunOptions, explained
+from settings import parse_settings
 from streaming import ahead
 
 
@@ -184,12 +183,8 @@ def main(settings: Settings, devices: Devices) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         settings = parse_settings(Settings, __doc__)
-        if settings.evaluate and not settings.weights:
-            fail("--evaluate needs --weights")
         devices = Devices(settings)
         with devices.scope():
             main(settings, devices)
-    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
-        fail(error)

@@ -41,7 +41,7 @@ from typing import Annotated, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
-from checkpoint import Array, Manifest, load
+from checkpoint import Array, CheckpointError, Manifest, load
 from console import Console
 from folder import (
     BEST,
@@ -57,10 +57,11 @@ from folder import (
     whereabouts,
 )
 from identity import as_json, decisive, differences
+from images import DataError
 from metrics import MetricsLog, Stopwatch, accuracies, prefixed
 from progress import Progress, advance, recorded
 from report import Predictions, report
-from settings import Amount, Positive
+from settings import Amount, Positive, fail
 
 DIVERGENCE, UNWRITTEN, INTERRUPTED, ENDED_AT_ONCE = 1, 74, 75, 130
 AGREE_EVERY = 10
@@ -96,6 +97,8 @@ class RunOptions:
     tensorboard: Annotated[bool, "write events for TensorBoard, with tensorboardX"] = False
 
     def __post_init__(self) -> None:
+        if self.evaluate and not self.weights:
+            raise ValueError("evaluate needs --weights")
         if self.overwrite and self.resume != "auto":
             raise ValueError("overwrite begins anew, resume goes on: one of them is meant")
 
@@ -167,6 +170,18 @@ class Data(Protocol):
 
     def summary(self) -> str:
         """Return what to tell a person of them."""
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Exit with a word instead of a traceback where a user's mistake, or Ctrl-C, ends a program."""
+    try:
+        yield
+    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(ENDED_AT_ONCE)
 
 
 class RunError(Exception):

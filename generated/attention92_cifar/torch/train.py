@@ -20,16 +20,15 @@ from torch import Tensor, nn
 import checkpoint
 import recipe
 import weights
-from checkpoint import CheckpointError
-from data import DataError, DataOptions, Statistics
+from data import DataOptions, Statistics
 from devices import DeviceData, DeviceOptions, Place, autocast, choose_place, profiled, put_data
 from initialization import draw_kernels
 from metrics import accuracies
 from model import Attention92
 from processes import agree, average, gather, leave, wait
 from recipe import Recipe
-from run import FolderError, Run, RunError, RunOptions
-from settings import fail, parse_settings
+from run import Run, RunOptions, explained
+from settings import parse_settings
 
 
 @dataclass(frozen=True)
@@ -166,8 +165,6 @@ def train(model: nn.Module, settings: Settings, place: Place) -> None:
 
 def test(model: nn.Module, settings: Settings, place: Place) -> None:
     """Say what the test set shows of the weights of --weights."""
-    if not settings.weights:
-        fail("--evaluate needs --weights")
     tensors, _ = checkpoint.load(settings.weights)
     weights.restore(model, weights.tested(tensors))
     statistics = Statistics.from_tensors(tensors)
@@ -186,7 +183,5 @@ def main(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    try:
+    with explained():
         main(parse_settings(Settings, __doc__))
-    except (CheckpointError, DataError, FolderError, RunError, OSError) as error:
-        fail(error)
