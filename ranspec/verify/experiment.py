@@ -370,7 +370,11 @@ def measure_reference(run: Experiment, *, layers: bool = False) -> dict[str, Arr
         if position == 0:
             measured[probe.LOGITS] = result.logits
             measured |= {probe.GRADIENT + name: array for name, array in result.gradients.items()}
-            measured |= {probe.FIRST + name: array for name, array in state.items()}
+            measured |= {
+                probe.FIRST + name: state[name]
+                for name, tensor in run.graph.tensors.items()
+                if not tensor.trainable
+            }
     measured[probe.LOSSES] = np.array(losses, np.float64)
     return measured | dict(state)
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ranspec.codegen.backend import Backend, load_backend, require_installed
 from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
-from ranspec.verify.conditioning import prepare
+from ranspec.verify.conditioning import Prepared, prepare
 from ranspec.verify.experiment import Batches, Experiment, experiment, measure_reference
 from ranspec.verify.processes import (
     BackendError,
@@ -61,8 +61,20 @@ def verify(
     )
     progress("NumPy reference")
     prepared = prepare(run, limits)
+    with tempfile.TemporaryDirectory(prefix="ranspec-") as folder:
+        return _verified(prepared, chosen, limits, Path(folder), timeout, progress)
+
+
+def _verified(
+    prepared: Prepared,
+    backends: Sequence[Backend],
+    limits: Tolerances,
+    folder: Path,
+    timeout: float,
+    progress: Progress,
+) -> Report:
     run = prepared.run
-    outcomes = _measure(run, chosen, timeout, progress)
+    outcomes = _measure(run, backends, folder / "steps", timeout, progress)
     measurements: dict[str, Measurement] = {REFERENCE: prepared.reference}
     failures = []
     for name, outcome in outcomes.items():
@@ -70,21 +82,23 @@ def verify(
             failures.append(Failure(name, str(outcome)))
         else:
             measurements[name] = outcome
-    inferring = tuple(backend.name for backend in chosen if not backend.trains)
+    inferring = tuple(backend.name for backend in backends if not backend.trains)
     checks = compare_all(measurements, run, limits, inferring, prepared.noise)
     missed = {name for check in checks if not check.passed for name in check.pair}
-    parted = [backend for backend in chosen if backend.name in missed]
+    parted = [backend for backend in backends if backend.name in missed]
     return Report(
-        network=loaded.spec.name,
-        dtype=dtype,
-        steps=steps,
+        network=run.loaded.spec.name,
+        dtype=run.dtype,
+        steps=run.steps,
         batch_size=run.batches.labels.shape[1],
         learning_rates=run.rates,
-        backends=tuple(backend.name for backend in chosen),
+        backends=tuple(backend.name for backend in backends),
         inferring=inferring,
         checks=checks,
         failures=tuple(failures),
-        partings=tuple(_localize(run, parted, limits, timeout, progress) if parted else ()),
+        partings=tuple(
+            _localize(run, parted, limits, folder / "layers", timeout, progress) if parted else ()
+        ),
         first_step=run.first_step,
         branch_scale=run.branch_scale,
         compilation=compilation(run),
@@ -127,18 +141,17 @@ def _pairs(measurements: Mapping[str, Measurement]) -> list[tuple[str, str]]:
 def _measure(
     run: Experiment,
     backends: Sequence[Backend],
+    folder: Path,
     timeout: float,
     progress: Progress,
     *,
     layers: bool = False,
 ) -> dict[str, Measurement | BackendError]:
-    with tempfile.TemporaryDirectory(prefix="ranspec-") as name:
-        runs = []
-        for backend in backends:
-            folder = Path(name) / backend.name
-            job = write_job(folder / "job", run, backend, layers=layers)
-            runs.append(Run(backend, [job], folder))
-        outcomes = run_side_by_side(runs, timeout, progress)
+    runs = []
+    for backend in backends:
+        own = folder / backend.name
+        runs.append(Run(backend, [write_job(own / "job", run, backend, layers=layers)], own))
+    outcomes = run_side_by_side(runs, timeout, progress)
     return {
         backend.name: outcome if isinstance(outcome, BackendError) else outcome[0]
         for backend, outcome in zip(backends, outcomes, strict=True)
@@ -149,6 +162,7 @@ def _localize(
     run: Experiment,
     backends: Sequence[Backend],
     tolerances: Tolerances,
+    folder: Path,
     timeout: float,
     progress: Progress,
 ) -> Iterator[Parting]:
@@ -156,7 +170,7 @@ def _localize(
     progress("looking for the layers that differ")
     short = replace(run, steps=1)
     reference = measure_reference(short, layers=True)
-    outcomes = _measure(short, backends, timeout, progress, layers=True)
+    outcomes = _measure(short, backends, folder, timeout, progress, layers=True)
     for backend in backends:
         outcome, pair = outcomes[backend.name], (backend.name, REFERENCE)
         if isinstance(outcome, BackendError):

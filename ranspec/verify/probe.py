@@ -26,10 +26,12 @@ Array = NDArray[Any]
 
 TRAINING, EVALUATION, GRADIENT, FIRST = "training.", "evaluation.", "gradient.", "first."
 """Prefixes of a measurement's arrays: outputs of layers in either mode, gradients of the first
-step, and the state it left."""
+step, and the statistics it left."""
 INITIAL = "initial."
 """Prefix of the weights and statistics that a program starts from by itself."""
 LOGITS, EVALUATION_LOGITS, LOSSES, RATES = "logits", "evaluation_logits", "losses", "rates"
+
+OPTIMIZER = "optimizer."
 
 RECORDER = "__record__"
 """What the recorder is called in a model that tells of its values."""
@@ -170,7 +172,11 @@ def run(
         losses.append(seen.loss)
         measured[LOGITS] = seen.logits
         measured |= {GRADIENT + name: array for name, array in seen.gradients.items()}
-        measured |= {FIRST + name: array for name, array in session.state().items()}
+        measured |= {
+            FIRST + name: array
+            for name, array in session.state().items()
+            if name not in seen.gradients and not name.startswith(OPTIMIZER)
+        }
     measured[LOSSES] = np.array(losses, np.float64)
     final = type(manifest)(**asdict(manifest) | {"step": manifest.step + len(job.positions)})
     code.checkpoint.save(Path(job.saved), session.state(), final)

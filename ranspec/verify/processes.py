@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from ranspec.spec.training import PlateauSchedule
 from ranspec.verify.experiment import Experiment, landmarks
 from ranspec.verify.probe import Compilation, Job, error_file
 
-Measured = dict[str, NDArray[Any]]
+Measured = Mapping[str, NDArray[Any]]
 
 LAST_LINES = 15
 PAUSE = 0.05
@@ -132,7 +132,8 @@ def run_jobs(
 ) -> list[Measured | BackendError]:
     """Run jobs in one process of a backend; each gives its measurements or why it has none.
 
-    The measurements include the saved checkpoint's tensors, if any. Raises `BackendError` where
+    The measurements include the saved checkpoint's tensors, if any, and are read from the folder
+    when they are asked for. Raises `BackendError` where
     the process itself ends badly or takes longer than `timeout` seconds.
     """
     (outcome,) = run_side_by_side([Run(backend, jobs, folder)], timeout)
@@ -229,12 +230,39 @@ def _outcome(job: Job) -> Measured | BackendError:
     result = Path(job.result)
     if error_file(result).exists():
         return BackendError(_tail(error_file(result).read_text(encoding="utf-8")))
-    with np.load(result) as file:
-        measured = {name: file[name] for name in file.files}
-    if not Path(job.saved).exists():
-        return measured
-    tensors, _ = checkpoint.load(Path(job.saved))
-    return measured | tensors
+    return Stored(result, Path(job.saved))
+
+
+class Stored(Measured):
+    """A measurement that stays on disk, with the saved checkpoint's tensors if there is one.
+
+    All measurements of a large network together would not fit into memory. Raises
+    `checkpoint.CheckpointError` for a checkpoint that is damaged.
+    """
+
+    def __init__(self, result: Path, saved: Path) -> None:
+        self._measured = np.load(result)
+        self._names = set(self._measured.files)
+        self._tensors: Any = {}
+        if saved.exists():
+            from safetensors import safe_open
+
+            names, _ = checkpoint.load(saved)
+            self._tensors = safe_open(saved, framework="np")
+            self._names |= names.keys()
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name not in self._names:
+            raise KeyError(name)
+        found = self._measured if name in self._measured.files else None
+        array: NDArray[Any] = self._tensors.get_tensor(name) if found is None else found[name]
+        return array
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _environment(backend: Backend) -> dict[str, str]:
