@@ -71,6 +71,8 @@ class Experiment:
     rate_factor: float = 1.0
     """What the recipe's learning rates are multiplied by."""
     branch_scale: float = BRANCH_SCALE
+    compilation: probe.Compilation | None = None
+    """How steps are compiled; None: as takes least time."""
 
     @property
     def schedule(self) -> Schedule:

@@ -16,6 +16,7 @@ from ranspec.spec import LoadedSpec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare, find_parting
 from ranspec.verify.conditioning import Prepared, prepare
 from ranspec.verify.experiment import Batches, Experiment, experiment, measure_reference
+from ranspec.verify.probe import Compilation
 from ranspec.verify.processes import (
     BackendError,
     Run,
@@ -41,6 +42,7 @@ def verify(
     seed: int = 0,
     tolerances: Tolerances | None = None,
     batches: Batches | None = None,
+    compiled: Compilation | None = None,
     timeout: float = TIMEOUT,
     progress: Progress = lambda message: None,
 ) -> Report:
@@ -60,7 +62,7 @@ def verify(
         loaded, dtype=dtype, steps=steps, batch_size=batch_size, seed=seed, batches=batches
     )
     progress("NumPy reference")
-    prepared = prepare(run, limits)
+    prepared = prepare(replace(run, compilation=compiled), limits)
     with tempfile.TemporaryDirectory(prefix="ranspec-") as folder:
         return _verified(prepared, chosen, limits, Path(folder), timeout, progress)
 

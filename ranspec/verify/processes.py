@@ -97,12 +97,14 @@ def write_job(
 
 
 def compilation(run: Experiment) -> Compilation:
-    """Choose how a run's steps are compiled: what takes least time in all.
+    """Choose how a run's steps are compiled unless it says so: what takes least time in all.
 
     Compiling takes time in proportion to the operations or worse, and running what was compiled
     without care in proportion to the work.
     """
     operations = run.graph.layers
+    if run.compilation is not None:
+        return run.compilation
     if len(operations) > MOST_COMPILED:
         return "none"
     macs = sum(layer.operation.macs(layer.output) for layer in operations)
