@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import cache
 from importlib.resources import files
 
 from ranspec.codegen.backend import Backend, CodeBackend, UnsupportedError
@@ -16,10 +17,9 @@ MODEL = "model.py.j2"
 def class_names(graph: Graph, backend: Backend) -> dict[Definition, str]:
     """Name every class, with a suffix where the backend's files use its name already."""
     own = {definition.class_name for definition in graph.definitions}
-    sources = dict(_templates(backend.package))
-    of_model = _capitalised([sources.get(MODEL, "")])
+    of_model = _capitalised(backend.package, MODEL)
     of_model |= bound_names(backend) if isinstance(backend, CodeBackend) else set()
-    of_all = of_model | _capitalised([*sources.values(), *dict(_templates(__package__)).values()])
+    of_all = of_model | _capitalised(backend.package) | _capitalised(__package__)
     names = {}
     for definition in graph.definitions:
         is_network = definition.trace is graph.root
@@ -51,19 +51,36 @@ def check_names(
 
 def bound_names(backend: CodeBackend) -> frozenset[str]:
     """Return what the imports of a backend's model.py may bind."""
-    source = dict(_templates(backend.package)).get(MODEL, "")
-    fixed = re.findall(r"^(?:from \S+ )?import (.+)$", source, re.MULTILINE)
-    names = (part.split()[-1] for line in fixed for part in line.split(","))
-    return frozenset({*names, *backend.imports, *backend.layers})
+    return frozenset({*_imported(backend.package), *backend.imports, *backend.layers})
 
 
-def _templates(package: str) -> Iterator[tuple[str, str]]:
+@cache
+def _imported(package: str) -> frozenset[str]:
+    """Return what the template of a package's model.py imports whatever the network."""
+    fixed = re.findall(
+        r"^(?:from \S+ )?import (.+)$", _templates(package).get(MODEL, ""), re.MULTILINE
+    )
+    return frozenset(part.split()[-1] for line in fixed for part in line.split(","))
+
+
+@cache
+def _capitalised(package: str, *templates: str) -> frozenset[str]:
+    """Return the words of a package's templates, or of some, that may be classes.
+
+    To take a word of a comment for one does no harm.
+    """
+    sources = _templates(package)
+    return frozenset(
+        word
+        for name in templates or sources
+        for word in re.findall(r"\b[A-Z]\w*", sources.get(name, ""))
+    )
+
+
+def _templates(package: str) -> dict[str, str]:
     folder = files(package) / "templates"
-    for item in folder.iterdir() if folder.is_dir() else ():
-        if item.name.endswith(".py.j2"):
-            yield item.name, item.read_text(encoding="utf-8")
-
-
-def _capitalised(sources: Iterable[str]) -> set[str]:
-    """Return the words that may be classes; to take a word of a comment for one does no harm."""
-    return {word for source in sources for word in re.findall(r"\b[A-Z]\w*", source)}
+    return {
+        item.name: item.read_text(encoding="utf-8")
+        for item in (folder.iterdir() if folder.is_dir() else ())
+        if item.name.endswith(".py.j2")
+    }

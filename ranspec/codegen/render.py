@@ -8,7 +8,7 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from math import prod
 from pathlib import Path
@@ -135,18 +135,21 @@ def requirements(rendered: Files, backend: Backend) -> list[str]:
         module
         for name, text in rendered.items()
         if name.endswith(".py")
-        for module in _imported(ast.parse(text))
+        for module in _imported(text)
     }
     return sorted(table[module] for module in imported - own - sys.stdlib_module_names)
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yield the top-level modules that a file imports anywhere."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module.partition(".")[0]
+@lru_cache(maxsize=64)
+def _imported(text: str) -> frozenset[str]:
+    """Return the top-level modules that a file imports anywhere.
+
+    Most files of a build are copies, the same in the next.
+    """
+    nodes = list(ast.walk(ast.parse(text)))
+    plain = [alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names]
+    named = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
+    return frozenset(name.partition(".")[0] for name in (*plain, *named))
 
 
 def _trainable(graph: Graph) -> int:
