@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ranspec.codegen.backend import Files, available_backends, load_backend
 from ranspec.codegen.render import as_bytes, render_files
-from ranspec.spec import available_specs, load_spec, packaged_specs
+from ranspec.spec import LoadedSpec, available_specs, load_spec, packaged_specs
 
 ROOT = Path(__file__).parents[1]
 SPECS = tuple(available_specs([packaged_specs()]))
@@ -18,12 +18,19 @@ BACKENDS = tuple(
 )
 TRAINING = tuple(name for name in BACKENDS if load_backend(name).trains)
 """Those whose code trains; the others only infer."""
+WRITERS = {name: load_backend(name) for name in TRAINING}
+
+
+@cache
+def loaded(spec: str) -> LoadedSpec:
+    """Return a spec of the package."""
+    return load_spec(packaged_specs() / f"{spec}.yaml")
 
 
 @cache
 def rendered(spec: str, backend: str) -> dict[str, str]:
     """Return the files of a build."""
-    return render_files(load_spec(packaged_specs() / f"{spec}.yaml"), load_backend(backend))
+    return render_files(loaded(spec), WRITERS[backend])
 
 
 def everything() -> Iterator[tuple[str, str, dict[str, str]]]:
