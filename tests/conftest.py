@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import sys
 
@@ -21,6 +22,11 @@ LONGEST = (
     "tests/codegen/test_generated_code.py",
 )
 """The test files that take longest, run first so that parallel workers end together."""
+
+QUICK = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+"""How XLA is to compile, in half the time: most of what tests compile runs a few times."""
+
+os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

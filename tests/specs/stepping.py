@@ -1,7 +1,7 @@
 """Generated code takes a training step, in a process that serves one folder after another.
 
-`python -m tests.specs.stepping FRAMEWORK FD` answers each (folder, image size, whether to run) that
-comes through the connection with the loss and whether the first weights moved, or a traceback.
+`python -m tests.specs.stepping FRAMEWORK FD` answers each (folder, image size, whether to run) with
+the loss and whether the first weights moved.
 """
 
 from __future__ import annotations
@@ -9,84 +9,21 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import signal
-import subprocess
 import sys
-import traceback
 from collections.abc import Callable
-from multiprocessing import Pipe
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-ROOT = Path(__file__).parents[2]
+from tests.serving import serve
+
 RATE = 0.01
 SEED = 0
 """Of weights; in JAX they follow from the seed of the settings."""
 
 Outcome = tuple[float, bool]
 Step = Callable[[Any, Any, Any, bool], Outcome]
-
-
-class StepError(Exception):
-    """A step that failed, or took too long."""
-
-
-class Server:
-    """A process of a framework, started when it is first needed and again when it has ended.
-
-    None is left running: it ends with this process too, however that ends.
-    """
-
-    def __init__(self, framework: str) -> None:
-        self._framework = framework
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def step(self, folder: Path, size: int, run: bool, limit: float) -> Outcome:
-        """Have the code in a folder take a step; raise `StepError` after `limit` seconds."""
-        if self._process is None:
-            self._start()
-        try:
-            self._connection.send((str(folder), size, run))
-            if not self._connection.poll(limit):
-                raise StepError(f"took longer than {limit:.0f} s")
-            answer = self._connection.recv()
-        except (EOFError, OSError):
-            self.end()
-            raise StepError(f"the process of {self._framework} ended") from None
-        except BaseException:
-            self.end()
-            raise
-        if isinstance(answer, str):
-            raise StepError(answer)
-        return answer
-
-    def end(self) -> None:
-        """Kill the process, if it runs, with all that it started."""
-        if self._process is None:
-            return
-        if self._process.poll() is None:
-            os.killpg(self._process.pid, signal.SIGKILL)
-        self._process.wait()
-        assert self._process.stdin
-        self._process.stdin.close()
-        self._connection.close()
-        self._process = None
-
-    def _start(self) -> None:
-        self._connection, theirs = Pipe()
-        program = ["-m", "ranspec.verify.guard", "tests.specs.stepping"]
-        self._process = subprocess.Popen(
-            [sys.executable, *program, self._framework, str(theirs.fileno())],
-            cwd=ROOT,
-            env=os.environ | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""},
-            stdin=subprocess.PIPE,
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,
-        )
-        theirs.close()
 
 
 def _torch() -> Step:
@@ -107,6 +44,7 @@ def _torch() -> Step:
 
 def _tensorflow() -> Step:
     os.environ["KERAS_BACKEND"], os.environ["TF_CPP_MIN_LOG_LEVEL"] = "tensorflow", "3"
+    os.environ["TF_NUM_INTEROP_THREADS"] = os.environ["TF_NUM_INTRAOP_THREADS"] = "1"
     import keras
     import tensorflow as tf
 
@@ -157,30 +95,23 @@ def _batch(train: Any, size: int) -> tuple[Any, Any]:
     return images, generator.integers(0, train.CLASSES, 2)
 
 
-def _serve(connection: Connection, take_step: Step) -> None:
-    while True:
-        try:
-            folder, size, run = connection.recv()
-        except EOFError:
-            return
-        mine = {file.stem for file in Path(folder).iterdir()}
-        sys.path.insert(0, folder)
-        try:
-            train = importlib.import_module("train")
-            importlib.import_module("weights")
-            connection.send(take_step(train, *_batch(train, size), run))
-        except Exception:
-            connection.send(traceback.format_exc())
-        finally:
-            sys.path.remove(folder)
-            for name in mine & set(sys.modules):
-                del sys.modules[name]
+def _taken(take_step: Step, folder: Path, size: int, run: bool) -> Outcome:
+    mine = {file.stem for file in folder.iterdir()}
+    sys.path.insert(0, str(folder))
+    try:
+        train = importlib.import_module("train")
+        importlib.import_module("weights")
+        return take_step(train, *_batch(train, size), run)
+    finally:
+        sys.path.remove(str(folder))
+        for name in mine & set(sys.modules):
+            del sys.modules[name]
 
 
 def main(framework: str, connection: str) -> None:
     """Serve until the connection is closed."""
-    steps = {"torch": _torch, "tensorflow": _tensorflow, "jax": _jax}
-    _serve(Connection(int(connection)), steps[framework]())
+    take_step = {"torch": _torch, "tensorflow": _tensorflow, "jax": _jax}[framework]()
+    serve(connection, lambda request: _taken(take_step, *request))
 
 
 if __name__ == "__main__":

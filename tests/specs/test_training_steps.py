@@ -20,9 +20,8 @@ import pytest
 from ranspec.codegen.backend import load_backend
 from ranspec.codegen.render import render_files
 from ranspec.spec import LoadedSpec, load_spec, packaged_specs
-from tests.machine import slowness
 from tests.rendering import SPECS, TRAINING, write
-from tests.specs.stepping import Server
+from tests.serving import Server
 
 FRAMEWORKS = {"torch": "torch", "tensorflow": "keras", "jax": "flax"}
 WHOLE = {"torch"}
@@ -31,9 +30,6 @@ LARGEST_INPUT = 96
 
 STRUCTURE = {"input", "stem", "unit", "attention", "stages", "head", "padding", "batch_norm"}
 """What decides a network, but for the number of its classes."""
-
-LIMIT = 180.0
-"""Seconds for a network on a quick machine, many times what the slowest needs."""
 
 
 @cache
@@ -69,7 +65,7 @@ def distinct(whole: bool) -> list[str]:
 @pytest.fixture(scope="module")
 def servers() -> Iterator[dict[str, Server]]:
     """A process of each backend, started once for all its networks."""
-    processes = {backend: Server(backend) for backend in TRAINING}
+    processes = {backend: Server("tests.specs.stepping", backend) for backend in TRAINING}
     yield processes
     for process in processes.values():
         process.end()
@@ -89,7 +85,6 @@ def test_a_network_takes_a_training_step(
     case = loaded(spec, backend in WHOLE)
     write(tmp_path / "code", render_files(case, load_backend(backend)))
     run = backend != "jax" or "EXHAUSTIVE" in os.environ
-    limit = LIMIT * slowness() * (10 if "EXHAUSTIVE" in os.environ else 1)
-    loss, moved = servers[backend].step(tmp_path / "code", case.spec.input.height, run, limit)
+    loss, moved = servers[backend].ask((tmp_path / "code", case.spec.input.height, run))
     assert math.isfinite(loss)
     assert moved

@@ -1,21 +1,24 @@
-"""Many experiments in few processes: one process of each backend, side by side."""
+"""Many experiments in few processes: one of each backend, which serves one after another."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ranspec.codegen.backend import load_backend
+from ranspec.runtime import checkpoint
 from ranspec.runtime.data import load_dataset, statistics
 from ranspec.verify.experiment import Batches, Experiment
-from ranspec.verify.processes import BackendError, Run, run_side_by_side, write_job
+from ranspec.verify.probe import error_file
+from ranspec.verify.processes import THREAD_SETTINGS, write_job
+from tests.serving import Server, ServiceError
 
 Measurement = Mapping[str, NDArray[np.floating]]
-TIMEOUT = 900.0
 
 
 @dataclass(frozen=True)
@@ -28,24 +31,61 @@ class Task:
     layers: bool = False
 
 
-def measure(
-    tasks: Mapping[str, Mapping[str, Task]], folder: Path
-) -> dict[tuple[str, str], Measurement | BackendError]:
-    """Run each backend's tasks in one process; results by (backend, task)."""
-    runs = [_run(backend, mine, folder / backend) for backend, mine in tasks.items()]
-    measured: dict[tuple[str, str], Measurement | BackendError] = {}
-    for (backend, mine), outcomes in zip(
-        tasks.items(), run_side_by_side(runs, TIMEOUT), strict=True
-    ):
-        if isinstance(outcomes, BackendError):
-            raise outcomes
-        measured |= {(backend, name): outcome for name, outcome in zip(mine, outcomes, strict=True)}
-    return measured
+class Laboratory:
+    """Experiments on the code of every backend, in a process for each; none is run twice."""
 
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._probes: dict[str, Server] = {}
+        self._outcomes: dict[tuple[str, str], Measurement | ServiceError] = {}
 
-def saved_checkpoint(folder: Path, backend: str, name: str) -> Path:
-    """Return where `measure` had a task's final checkpoint saved."""
-    return folder / backend / _folder(name) / "saved.safetensors"
+    def measure(self, backend: str, name: str, task: Task) -> Measurement:
+        """Return what is measured in a task, by its name; raise `ServiceError` where it fails."""
+        key = backend, name
+        if key not in self._outcomes:
+            try:
+                self._outcomes[key] = self._measured(backend, self._place(*key), task)
+            except ServiceError as error:
+                self._outcomes[key] = error
+            except BaseException:
+                self._outcomes[key] = ServiceError("the run was interrupted")
+                raise
+        outcome = self._outcomes[key]
+        if isinstance(outcome, ServiceError):
+            raise outcome
+        return outcome
+
+    def saved(self, backend: str, name: str) -> Path:
+        """Return where the final checkpoint of a task that was measured is."""
+        return self._place(backend, name) / "saved.safetensors"
+
+    def end(self) -> None:
+        """End all processes."""
+        for probe in self._probes.values():
+            probe.end()
+
+    def _measured(self, backend: str, folder: Path, task: Task) -> Measurement:
+        loaded = load_backend(backend)
+        if backend not in self._probes:
+            threads = dict.fromkeys(THREAD_SETTINGS, "1")
+            probe = f"{loaded.package}.probe"
+            self._probes[backend] = Server("tests.verify.probing", probe, environment=threads)
+        job = write_job(
+            folder, task.run, loaded, files=task.files, start=task.start, layers=task.layers
+        )
+        request = folder / "jobs.json"
+        request.write_text(json.dumps([asdict(job)]), encoding="utf-8")
+        self._probes[backend].ask(str(request))
+        result = Path(job.result)
+        if error_file(result).exists():
+            raise ServiceError(error_file(result).read_text(encoding="utf-8"))
+        tensors, _ = checkpoint.load(Path(job.saved))
+        with np.load(result) as measured:
+            return {**measured, **tensors}
+
+    def _place(self, backend: str, name: str) -> Path:
+        letters = "".join(letter if letter.isalnum() else "_" for letter in name)
+        return self._folder / backend / letters
 
 
 def digit_batches(count: int, size: int) -> Batches:
@@ -55,24 +95,3 @@ def digit_batches(count: int, size: int) -> Batches:
     images = ((training.images[: count * size] / 255 - mean) * scale).transpose(0, 3, 1, 2)
     labels = training.labels[: count * size]
     return Batches(images.reshape(count, size, 1, 8, 8), labels.reshape(count, size))
-
-
-def _run(backend: str, tasks: Mapping[str, Task], folder: Path) -> Run:
-    folder.mkdir()
-    loaded = load_backend(backend)
-    jobs = [
-        write_job(
-            folder / _folder(name),
-            task.run,
-            loaded,
-            files=task.files,
-            start=task.start,
-            layers=task.layers,
-        )
-        for name, task in tasks.items()
-    ]
-    return Run(loaded, jobs, folder)
-
-
-def _folder(name: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in name)

@@ -2,54 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from ranspec.verify.comparison import TOLERANCES, compare, find_parting
 from ranspec.verify.experiment import Experiment, experiment, measure_reference
-from ranspec.verify.processes import BackendError
 from ranspec.verify.report import REFERENCE
 from tests.rendering import TRAINING
-from tests.verify.faults import FAULTS, SPECIMENS, TORCH_FAULTS, Fault, files_with
-from tests.verify.laboratory import Measurement, Task, measure
+from tests.verify.faults import FAULTS, SPECIMENS, TORCH_FAULTS, files_with
+from tests.verify.laboratory import Laboratory, Measurement, Task
 
 HEALTHY = "healthy"
 PLANTED = [(backend, name) for backend in TRAINING for name in FAULTS[backend]]
 TOLERANCE = TOLERANCES["float64"]
 
-Results = Mapping[tuple[str, str], Measurement | BackendError]
+
+@cache
+def run_of(backend: str) -> Experiment:
+    """Return the run of the network that a backend's faults are planted in."""
+    return experiment(SPECIMENS[backend].load())
 
 
-@pytest.fixture(scope="module")
-def runs() -> Mapping[str, Experiment]:
-    return {backend: experiment(SPECIMENS[backend].load()) for backend in TRAINING}
+@cache
+def reference(backend: str) -> Measurement:
+    return measure_reference(run_of(backend), layers=True)
 
 
-@pytest.fixture(scope="module")
-def references(runs: Mapping[str, Experiment]) -> Mapping[str, Measurement]:
-    return {backend: measure_reference(run, layers=True) for backend, run in runs.items()}
-
-
-@pytest.fixture(scope="module")
-def results(runs: Mapping[str, Experiment], tmp_path_factory: pytest.TempPathFactory) -> Results:
-    def tasks(backend: str, faults: Mapping[str, Fault]) -> dict[str, Task]:
-        run = runs[backend]
-        broken = {
-            name: Task(run, files=files_with(fault, run, backend), layers=backend == "torch")
-            for name, fault in faults.items()
-        }
-        return {HEALTHY: Task(run, layers=True), **broken}
-
-    folder = tmp_path_factory.mktemp("faults")
-    return measure({backend: tasks(backend, FAULTS[backend]) for backend in TRAINING}, folder)
-
-
-def measured(results: Results, backend: str, name: str) -> Measurement:
-    outcome = results[backend, name]
-    assert not isinstance(outcome, BackendError), outcome
-    return outcome
+def measured(laboratory: Laboratory, backend: str, name: str) -> Measurement:
+    """Measure a backend's code as it is, or with the fault of a name in it."""
+    run = run_of(backend)
+    if name == HEALTHY:
+        return laboratory.measure(backend, name, Task(run, layers=True))
+    files = files_with(FAULTS[backend][name], run, backend)
+    return laboratory.measure(backend, name, Task(run, files=files, layers=backend == "torch"))
 
 
 def failed_checks(measurement: Measurement, reference: Measurement, run: Experiment) -> list[str]:
@@ -66,30 +53,19 @@ def parting(
 
 
 @pytest.mark.parametrize(("backend", "name"), PLANTED)
-def test_fault_is_seen(
-    results: Results,
-    runs: Mapping[str, Experiment],
-    references: Mapping[str, Measurement],
-    backend: str,
-    name: str,
-) -> None:
-    failed = failed_checks(measured(results, backend, name), references[backend], runs[backend])
+def test_fault_is_seen(laboratory: Laboratory, backend: str, name: str) -> None:
+    failed = failed_checks(measured(laboratory, backend, name), reference(backend), run_of(backend))
     assert failed[:1] == [FAULTS[backend][name].first]
 
 
 @pytest.mark.parametrize("backend", TRAINING)
-def test_healthy_code_passes_and_no_layer_parts(
-    results: Results,
-    runs: Mapping[str, Experiment],
-    references: Mapping[str, Measurement],
-    backend: str,
-) -> None:
-    measurement, run = measured(results, backend, HEALTHY), runs[backend]
-    assert failed_checks(measurement, references[backend], run) == []
+def test_healthy_code_passes_and_no_layer_parts(laboratory: Laboratory, backend: str) -> None:
+    measurement, run = measured(laboratory, backend, HEALTHY), run_of(backend)
+    assert failed_checks(measurement, reference(backend), run) == []
     for mode in ("training.", "evaluation."):
         values = [name for name in measurement if name.startswith(mode)]
         assert len(values) >= len(run.graph.layers)
-    assert parting(measurement, references[backend], run) is None
+    assert parting(measurement, reference(backend), run) is None
 
 
 @pytest.mark.skipif("torch" not in TRAINING, reason="the faults are in PyTorch's code")
@@ -110,26 +86,19 @@ def test_healthy_code_passes_and_no_layer_parts(
     ],
 )
 def test_the_first_layer_that_differs_is_named(
-    results: Results,
-    runs: Mapping[str, Experiment],
-    references: Mapping[str, Measurement],
-    name: str,
-    direction: str,
-    layer: str,
+    laboratory: Laboratory, name: str, direction: str, layer: str
 ) -> None:
-    found = parting(measured(results, "torch", name), references["torch"], runs["torch"])
-    assert found == (direction, layer)
+    measurement = measured(laboratory, "torch", name)
+    assert parting(measurement, reference("torch"), run_of("torch")) == (direction, layer)
 
 
 def test_there_are_enough_faults() -> None:
     assert len(TORCH_FAULTS) >= 15
 
 
-def test_a_statistic_that_is_slightly_off_is_seen(
-    runs: Mapping[str, Experiment], references: Mapping[str, Measurement]
-) -> None:
-    backend, run = next(iter(runs.items()))
-    name = "stem.norm.running_var"
+def test_a_statistic_that_is_slightly_off_is_seen() -> None:
+    backend = TRAINING[0]
+    run, name = run_of(backend), "stem.norm.running_var"
     moved = replace(run, state={**run.state, name: run.state[name] + 1e-8})
-    failed = failed_checks(measure_reference(moved), references[backend], run)
+    failed = failed_checks(measure_reference(moved), reference(backend), run)
     assert failed == ["logits, evaluation", "statistics, one step", "statistics, all steps"]

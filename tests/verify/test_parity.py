@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from itertools import combinations, permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
-from ranspec.analysis.interpreter import initial_state as reference_initial_state
+from ranspec.analysis.interpreter import initial_state
 from ranspec.spec import load_spec
 from ranspec.verify.comparison import TOLERANCES, Tolerances, compare
-from ranspec.verify.experiment import (
-    Experiment,
-    experiment,
-    measure_reference,
-)
-from ranspec.verify.processes import BackendError
+from ranspec.verify.experiment import Experiment, experiment, measure_reference
 from ranspec.verify.report import REFERENCE
 from tests.rendering import TRAINING
-from tests.verify.laboratory import Measurement, Task, digit_batches, measure, saved_checkpoint
+from tests.verify.laboratory import Laboratory, Measurement, Task, digit_batches
 from tests.verify.networks import NETWORKS
 
 DIGITS, CURVE = "one step on real images, float32", "a run on real images, float32"
@@ -31,103 +25,98 @@ HIGHEST_RATE = 0.01
 EXCHANGED = "naive learning"
 PAIRS = [*((name, REFERENCE) for name in TRAINING), *combinations(TRAINING, 2)]
 
-Results = Mapping[tuple[str, str], Measurement | BackendError]
+Measure = Callable[[str, str], Measurement]
+
+
+@cache
+def run_of(name: str) -> Experiment:
+    """Return the run of a name."""
+    if name == DIGITS:
+        digits = load_spec("attention_digits")
+        return experiment(digits, dtype="float32", steps=1, batches=digit_batches(1, 4))
+    if name == CURVE:
+        return calm(
+            experiment(
+                load_spec("attention_digits"),
+                dtype="float32",
+                steps=50,
+                batches=digit_batches(20, 64),
+            )
+        )
+    return experiment(NETWORKS[name].load())
+
+
+def calm(run: Experiment) -> Experiment:
+    """Start a run from the weights that training starts from, at a rate that can be compared."""
+    weights = initial_state(run.graph, run.loaded.spec.train)
+    state = {name: array.astype(run.dtype) for name, array in weights.items()}
+    return replace(run, state=state, rate_factor=HIGHEST_RATE / max(run.rates))
+
+
+@cache
+def reference(name: str) -> Measurement:
+    return measure_reference(run_of(name))
 
 
 @pytest.fixture(scope="module")
-def runs() -> dict[str, Experiment]:
-    digits = load_spec("attention_digits")
-    step = experiment(digits, dtype="float32", steps=1, batches=digit_batches(1, 4))
-    curve = experiment(digits, dtype="float32", steps=50, batches=digit_batches(20, 64))
-    networks = {name: experiment(network.load()) for name, network in NETWORKS.items()}
-    calm = HIGHEST_RATE / max(curve.rates)
-    curve = replace(curve, state=initial_state(curve), rate_factor=calm)
-    return {**networks, DIGITS: step, CURVE: curve}
+def measure(laboratory: Laboratory) -> Measure:
+    """Return a backend's measurement of a run, or the reference's."""
 
+    def measure(computation: str, name: str) -> Measurement:
+        if computation == REFERENCE:
+            return reference(name)
+        return laboratory.measure(computation, name, Task(run_of(name)))
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("parity")
-
-
-@pytest.fixture(scope="module")
-def results(runs: Mapping[str, Experiment], folder: Path) -> Results:
-    tasks = {name: Task(run) for name, run in runs.items()}
-    reference = {(REFERENCE, name): measure_reference(run) for name, run in runs.items()}
-    return {**reference, **measure(dict.fromkeys(TRAINING, tasks), folder)}
-
-
-def initial_state(run: Experiment) -> dict[str, NDArray[np.floating]]:
-    """Return the weights that training starts from."""
-    weights = reference_initial_state(run.graph, run.loaded.spec.train)
-    return {name: array.astype(run.dtype) for name, array in weights.items()}
+    return measure
 
 
 def assert_equal(
-    results: Results, run: Experiment, name: str, pair: tuple[str, str], tolerances: Tolerances
+    measure: Measure, name: str, pair: tuple[str, str], tolerances: Tolerances
 ) -> None:
-    left, right = (measured(results, computation, name) for computation in pair)
+    run = run_of(name)
+    left, right = (measure(computation, name) for computation in pair)
     checks = compare(left, right, pair, run.graph, run.loaded.spec, tolerances)
     assert [check for check in checks if not check.passed] == []
-
-
-def measured(results: Results, computation: str, name: str) -> Measurement:
-    outcome = results[computation, name]
-    assert not isinstance(outcome, BackendError), outcome
-    return outcome
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="/".join)
 @pytest.mark.parametrize("name", NETWORKS)
 def test_networks_are_identical_in_float64(
-    results: Results, runs: Mapping[str, Experiment], name: str, pair: tuple[str, str]
+    measure: Measure, name: str, pair: tuple[str, str]
 ) -> None:
-    assert_equal(results, runs[name], name, pair, TOLERANCES["float64"])
+    assert_equal(measure, name, pair, TOLERANCES["float64"])
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="/".join)
-def test_float32_agrees_on_real_images(
-    results: Results, runs: Mapping[str, Experiment], pair: tuple[str, str]
-) -> None:
-    assert_equal(results, runs[DIGITS], DIGITS, pair, TOLERANCES["float32"])
+def test_float32_agrees_on_real_images(measure: Measure, pair: tuple[str, str]) -> None:
+    assert_equal(measure, DIGITS, pair, TOLERANCES["float32"])
 
 
 @pytest.mark.parametrize("pair", PAIRS, ids="/".join)
 def test_float32_losses_keep_together_on_real_images(
-    results: Results, pair: tuple[str, str]
+    measure: Measure, pair: tuple[str, str]
 ) -> None:
-    left, right = (measured(results, name, CURVE)["losses"] for name in pair)
+    left, right = (measure(name, CURVE)["losses"] for name in pair)
     assert len(left) == 50
     assert float(np.abs(left / right - 1).max()) <= 0.05
 
 
-@pytest.fixture(scope="module")
-def exchanged(runs: Mapping[str, Experiment], results: Results, folder: Path) -> Results:
-    """Continue every backend's run, from its checkpoint, in every backend."""
-    del results
-    run = continuing(runs[EXCHANGED])
-    tasks = {
-        source: Task(run, start=saved_checkpoint(folder, source, EXCHANGED)) for source in TRAINING
-    }
-    second = folder / "exchanged"
-    second.mkdir()
-    return measure(dict.fromkeys(TRAINING, tasks), second)
-
-
-def continuing(run: Experiment) -> Experiment:
-    return replace(run, first_step=run.first_step + run.steps, steps=3)
-
-
 @pytest.mark.parametrize(("source", "target"), list(permutations(TRAINING, 2)))
 def test_any_backend_resumes_the_checkpoint_of_any_other(
-    exchanged: Results,
-    runs: Mapping[str, Experiment],
-    source: str,
-    target: str,
+    measure: Measure, laboratory: Laboratory, source: str, target: str
 ) -> None:
-    run = runs[EXCHANGED]
-    left, right = (measured(exchanged, backend, source) for backend in (target, source))
+    measure(source, EXCHANGED)
+    run = continuing(run_of(EXCHANGED))
+    task = Task(run, start=laboratory.saved(source, EXCHANGED))
+    left, right = (
+        laboratory.measure(backend, f"from the checkpoint of {source}", task)
+        for backend in (target, source)
+    )
     checks = compare(
         left, right, (target, source), run.graph, run.loaded.spec, TOLERANCES["float64"]
     )
     assert [check for check in checks if not check.passed] == []
+
+
+def continuing(run: Experiment) -> Experiment:
+    return replace(run, first_step=run.first_step + run.steps, steps=3)
