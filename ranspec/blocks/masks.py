@@ -71,7 +71,8 @@ def _encode_and_decode(
         smallest = min(levels[-1].height.value, levels[-1].width.value)
         if smallest < 2:
             size = f"{x.height.value}x{x.width.value}"
-            b.fail(f"a {size} map can be pooled {level - 1} times, not {depth}", "mask_depth")
+            most = f"can be pooled {_times(level - 1)}, not {_times(depth)}"
+            b.fail(f"a {size} map {most if level > 1 else 'cannot be pooled'}", "mask_depth")
         y = units(f"down{level}", pool(b, levels[-1], mask.pool), down_units)
         kept = level < depth and mask.decoder == "stepwise"
         levels.append(b.variable(f"down{level}", y) if kept else y)

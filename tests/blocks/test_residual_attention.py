@@ -128,7 +128,7 @@ def test_the_activated_input_is_what_a_shortcut_projects() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("stages.stage1.mask_depth=6", r"stages\.stage1.*a 32x32 map can be pooled 5 times, not 6"),
+        ("stages.stage1.mask_depth=6", r"stages\.stage1.*can be pooled 5 times, not 6 times"),
         ("stages.stage1.channels=66", r"unit\.reduction.*66 channels are not divisible"),
         (
             "attention.normalization={affine: channel}",
@@ -147,3 +147,16 @@ def test_impossible_networks_are_told_with_the_setting_at_fault(
 ) -> None:
     with pytest.raises(SpecError, match=message):
         compiled(override)
+
+
+@pytest.mark.parametrize(
+    ("size", "depth", "message"),
+    [
+        (3, 2, "a 3x3 map can be pooled once, not twice"),
+        (1, 1, "a 1x1 map cannot be pooled"),
+    ],
+)
+def test_a_map_that_is_too_small_to_be_pooled_is_told(size: int, depth: int, message: str) -> None:
+    sizes = (f"input.height={size}", f"input.width={size}")
+    with pytest.raises(SpecError, match=f"mask_depth: {message}"):
+        compiled(*sizes, f"stages.stage1.mask_depth={depth}")

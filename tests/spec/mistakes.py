@@ -585,7 +585,8 @@ MISTAKES: tuple[Mistake, ...] = (
         "mask_depth: 7",
         10,
         "7",
-        "stages.stage1.mask_depth: a 32x32 map can be pooled 5 times, not 7 (at stage1.1.mask)",
+        "stages.stage1.mask_depth: a 32x32 map can be pooled 5 times, not 7 times "
+        "(at stage1.1.mask)",
     ),
     Mistake(
         "channels that do not divide",

@@ -62,7 +62,7 @@ def test_no_word_of_the_tools_beneath_is_shown() -> None:
          "bottleneck", "groups"),
         ("head.hidden=[64", "head.hidden: the [ that opens here is never closed", "[64"),
         ("stages.stage1.mask_depth=9", "stages.stage1.mask_depth: a 32x32 map can be pooled 5 "
-         "times, not 9 (at stage1.1.mask)", "9"),
+         "times, not 9 times (at stage1.1.mask)", "9"),
         ("stages.stage2.channels=130", "stages.stage2.channels: 130 channels are not divisible by "
          "reduction 4 (at stage2)", "130"),
         ("extends=b.yaml", "extends: unknown key", "extends"),
