@@ -62,6 +62,15 @@ def test_command_prints_a_report_as_json() -> None:
 
 
 @needs_torch
+def test_a_new_spec_verifies(tmp_path: Path) -> None:
+    path = str(tmp_path / "mine.yaml")
+    assert CliRunner().invoke(app, ["new", "mine", "-o", path]).exit_code == 0
+    result = CliRunner().invoke(app, ["verify", path, "--backend", "torch", "--steps", "2"])
+    assert result.exit_code == 0, result.stdout
+    assert "mine: passed" in result.stdout
+
+
+@needs_torch
 def test_missed_tolerance_fails_with_the_layer_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
     render = processes.render_files
 
