@@ -13,13 +13,16 @@ from hypothesis import settings
 from tests.machine import slowness
 
 LONGEST = (
-    "tests/verify/test_parity.py",
     "tests/specs/test_training_steps.py",
     "tests/verify/test_families.py",
+    "tests/verify/test_parity.py",
     "tests/codegen/test_instances.py",
-    "tests/runtime/test_validation.py",
+    "tests/specs/test_third_party.py",
     "tests/verify/test_faults.py",
+    "tests/runtime/test_validation.py",
     "tests/codegen/test_generated_code.py",
+    "tests/backends/test_onnx.py",
+    "tests/test_extension.py",
 )
 """The test files that take longest, run first so that parallel workers end together."""
 
