@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -14,9 +14,10 @@ from types import MappingProxyType
 from typing import Any
 
 from ranspec.spec.alternatives import checked_alternatives
+from ranspec.spec.attention import Mask
 from ranspec.spec.errors import DEFAULT, Origin, Problem, SpecError
 from ranspec.spec.families import Library, inherit, merge, no_such_name, read_family
-from ranspec.spec.model import Spec
+from ranspec.spec.model import Spec, Stage
 from ranspec.spec.overrides import canonical_override, parse_override
 from ranspec.spec.validation import validate
 from ranspec.spec.yaml_source import MAX_BYTES, Node
@@ -116,6 +117,10 @@ def load_spec(
     problems = (*problems, *more)
     if problems:
         raise _sorted_error(problems, family.files)
+    ignored = tuple(_ignored_depths(spec, locate, family.files))
+    if ignored and not spec.built_from:
+        raise _sorted_error(ignored, family.files)
+    spec = _without_idle_depths(spec)
     resolved = spec.model_dump(mode="json")
     origins = MappingProxyType(dict(_origins(resolved, node, ())))
     digest = _digest(resolved)
@@ -126,6 +131,39 @@ def load_spec(
         if built.digest == unchanged:
             resolved_from = Source(built.spec, (*built.overrides, *written))
     return LoadedSpec(spec, origins, family.files, digest, resolved_from)
+
+
+def _ignored_depths(
+    spec: Spec, locate: Callable[[KeyPath, bool], Origin], files: Sequence[Path]
+) -> Iterator[Problem]:
+    """Find depths that were written for masks without one.
+
+    A parent may have written them before its masks were replaced by others.
+    """
+    ages = {str(file): age for age, file in enumerate(files)}
+    for name, stage in spec.stages.items():
+        if stage.mask_depth is None or _mask(spec, stage).has_depth:
+            continue
+        owner = ("stages", name) if stage.attention else ()
+        depth = locate(("stages", name, "mask_depth"), False)
+        kind = locate((*owner, "attention", "mask", "kind"), False)
+        if ages.get(depth.file, -1) <= ages.get(kind.file, -1):
+            message = f"a mask of kind {_mask(spec, stage).kind} has no depth; leave it out"
+            yield Problem.at(depth, ("stages", name, "mask_depth"), message)
+
+
+def _without_idle_depths(spec: Spec) -> Spec:
+    stages = {
+        name: stage
+        if _mask(spec, stage).has_depth
+        else stage.model_copy(update={"mask_depth": None})
+        for name, stage in spec.stages.items()
+    }
+    return spec if stages == spec.stages else spec.model_copy(update={"stages": stages})
+
+
+def _mask(spec: Spec, stage: Stage) -> Mask:
+    return (stage.attention or spec.attention).mask
 
 
 def search_folders() -> tuple[Path, ...]:

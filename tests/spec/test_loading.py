@@ -312,3 +312,18 @@ def test_any_override_gives_a_spec_or_a_spec_error(write: Write, override: str) 
         assert load_spec(write(), [override]).spec.name
     except SpecError as error:
         assert all(line.isprintable() for line in str(error).split("\n"))
+
+
+def test_a_depth_of_a_mask_without_one_is_refused_where_it_was_written_for_it(
+    write: Write,
+) -> None:
+    masks = "attention: {mask: {kind: local_convolution}}\n"
+    assert message(write(BASE + masks)) == (
+        "a.yaml:10:17: stages.stage1.mask_depth: a mask of kind local_convolution has no depth; "
+        "leave it out"
+    )
+    write()
+    child = load_spec(write(f"extends: a\n{masks}", "b.yaml"))
+    changed = load_spec("a.yaml", ["attention.mask.kind=local_convolution"])
+    assert child.spec.stages["stage1"].mask_depth is None
+    assert child.digest == changed.digest
