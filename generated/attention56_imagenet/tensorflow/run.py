@@ -191,7 +191,8 @@ class RunError(Exception):
 class Run:
     """A run of training in a folder of its own; see the head of this file.
 
-    `restored` is what to go on from, if anything: tensors and manifest. `fetch` turns what
+    `restored` is what to go on from, if anything: tensors and manifest. `precision` is what the
+    settings' own has come to mean on the device. `fetch` turns what
     `add` was given into floats, one a step. Of several processes one `writes`; `agree` tells each
     whether any of them says yes, and is asked every `AGREE_EVERY` steps, by all at the same ones.
     `state_bytes` is about the size of a checkpoint, for which there has to be room; `card` says of
@@ -211,19 +212,20 @@ class Run:
         data: Data,
         framework: str,
         device: str,
+        precision: str | None = None,
         writes: bool = True,
         agree: Callable[[bool], bool] | None = None,
         fetch: Callable[[Sequence[Any]], Sequence[float]] | None = None,
         state_bytes: int = 0,
         card: Mapping[str, Any] | None = None,
     ):
-        self.settings = settings
+        self.settings = replace(settings, precision=precision) if precision else settings
         self.plan = plan
         self.writes = writes
         self._agree = agree
         self._fetch = fetch or _floats
         self._identity = {"network": network, "digest": digest, "data": data.digest}
-        self._settings = decisive(settings)
+        self._settings = decisive(self.settings)
         self._images = data.record()
         self._of_images = data.summary()
         self._place = {"framework": framework, "device": device}

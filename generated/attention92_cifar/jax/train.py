@@ -131,6 +131,7 @@ def train(model: nnx.Module, settings: Settings, devices: Devices) -> None:
         data=data,
         framework=f"jax {jax.__version__}",
         device=str(devices),
+        precision=devices.precision,
         fetch=CompiledSteps.fetch,
         writes=devices.writes,
         agree=devices.agree,

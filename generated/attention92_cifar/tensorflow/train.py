@@ -172,6 +172,7 @@ def main(settings: Settings, devices: Devices) -> None:
         data=data,
         framework=f"tensorflow {tf.__version__}",
         device=str(devices),
+        precision=devices.precision,
         writes=devices.writes,
         agree=devices.agree,
     )

@@ -130,6 +130,7 @@ def train(model: nn.Module, settings: Settings, place: Place) -> None:
         data=data,
         framework=f"torch {torch.__version__}",
         device=str(place),
+        precision=place.precision,
         writes=place.processes.rank == 0,
         agree=agree if place.processes.count > 1 else None,
         state_bytes=weights.size(model, optimizer),
