@@ -209,10 +209,12 @@ TENSORFLOW_FAULTS: Mapping[str, Fault] = {
         ONE_STEP, "layers.py", "variance * (n / tf.maximum(n - 1, 1))", "variance"
     ),
     "decay of every parameter": runtime(
-        LOSSES, "optimizer.py", "variable.name == PENALIZED", "True"
+        LOSSES, "weights.py", "penalty if id(v) in decayed else 0.0", "penalty"
     ),
     "no Nesterov": runtime(LOSSES, "optimizer.py", "if self.nesterov", "if False"),
-    "sum for the mean of the loss": train(LOSS, "tf.reduce_mean(losses)", "tf.reduce_sum(losses)"),
+    "sum for the mean of the loss": train(
+        LOSS, "tf.nn.compute_average_loss(losses)", "tf.reduce_sum(losses)"
+    ),
 }
 
 FAULTS: Mapping[str, Mapping[str, Fault]] = {
