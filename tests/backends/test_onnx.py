@@ -38,7 +38,7 @@ from ranspec.ir.graph import Graph
 from ranspec.runtime.checkpoint import load, save
 from ranspec.spec import LoadedSpec, SpecError, load_spec, packaged_specs
 from ranspec.verify import processes
-from ranspec.verify.experiment import experiment, random_state
+from ranspec.verify.experiment import BRANCH_SCALE, experiment, random_state
 from ranspec.verify.harness import verify
 from ranspec.verify.probe import EVALUATION_LOGITS
 from ranspec.verify.processes import BackendError, run_jobs, write_job
@@ -117,9 +117,10 @@ def network_of(spec: str) -> Graph:
 def steadied(graph: Graph, images: Array) -> dict[str, Array]:
     """Draw a state whose statistics are near the network's own on these images.
 
-    Else activations grow from layer to layer, and rounding with them.
+    Else activations grow from layer to layer, and rounding with them: residual branches are small
+    for the same reason, as where backends are verified.
     """
-    state = random_state(graph, 0)
+    state = random_state(graph, 0, BRANCH_SCALE)
     saved = forward(graph, state, images, training=True).saved
     for item in linearize(graph):
         if isinstance(item.operation, ops.BatchNorm):
