@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from errno import ENOSPC
 from multiprocessing import get_context
@@ -163,12 +163,25 @@ def test_a_finished_run_says_so(whole: Path, capsys: pytest.CaptureFixture[str])
 # --- Ended, and gone on with ---
 
 
+@pytest.fixture
+def heard() -> Iterator[None]:
+    """Hear the signals that whoever started the tests had them ignore, as nohup does SIGHUP."""
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+        if signal.getsignal(number) is signal.SIG_IGN
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize(
     ("step", "number"),
     [(1, "SIGTERM"), (5, "SIGINT"), (9, "SIGUSR1"), (10, "SIGUSR2"), (39, "SIGHUP")],
 )
 def test_a_signal_ends_after_the_step_in_hand_and_the_run_goes_on(
-    undisturbed: Path, tmp_path: Path, step: int, number: str
+    heard: None, undisturbed: Path, tmp_path: Path, step: int, number: str
 ) -> None:
     chosen = settings(tmp_path / "parts")
     after = signalled(step - 1, getattr(signal, number))
