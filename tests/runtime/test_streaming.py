@@ -93,8 +93,10 @@ def test_leaving_early_ends_the_threads_without_making_what_is_left() -> None:
 
 def test_ctrl_c_ends_a_waiting_process_at_once() -> None:
     script = (
-        "import time\n"
+        "import signal, time\n"
         "from ranspec.runtime.streaming import ahead\n"
+        # A child of a shell's background job would not hear it.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def make(step):\n"
         "    print(step, flush=True)\n"
         "    time.sleep(0.2 if step else 0)\n"
@@ -108,8 +110,6 @@ def test_ctrl_c_ends_a_waiting_process_at_once() -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A child of a shell's background job would not hear SIGINT.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     assert process.stdout is not None
     while process.stdout.readline() != "3\n":
