@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -457,12 +456,17 @@ def test_a_full_disk_ends_the_run_and_leaves_the_last_checkpoint(
 
 
 def test_a_file_that_cannot_grow_ends_the_run(tmp_path: Path) -> None:
+    limit = (
+        "import os, resource, sys\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])\n"
+    )
+    training = command("training.py", "--output", tmp_path / "run", "--evaluate-every", 10)
     limited = subprocess.run(
-        command("training.py", "--output", tmp_path / "run", "--evaluate-every", 10),
+        [sys.executable, "-c", limit, *training[1:]],
         env=environment(),
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000)),
         check=False,
     )
     assert limited.returncode == 74
