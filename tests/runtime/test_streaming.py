@@ -93,12 +93,13 @@ def test_leaving_early_ends_the_threads_without_making_what_is_left() -> None:
 
 def test_ctrl_c_ends_a_waiting_process_at_once() -> None:
     script = (
-        "import signal, time\n"
+        "import os, signal, time\n"
         "from ranspec.runtime.streaming import ahead\n"
         # A child of a shell's background job would not hear it.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def make(step):\n"
-        "    print(step, flush=True)\n"
+        # One write: lines of two threads must not run into one another.
+        "    os.write(1, f'{step}\\n'.encode())\n"
         "    time.sleep(0.2 if step else 0)\n"
         "try:\n"
         "    for _ in ahead(make, range(10**6), depth=50, threads=2): pass\n"
@@ -112,8 +113,7 @@ def test_ctrl_c_ends_a_waiting_process_at_once() -> None:
         text=True,
     )
     assert process.stdout is not None
-    while process.stdout.readline() != "3\n":
-        pass
+    assert any(line == "3\n" for line in process.stdout)
     process.send_signal(signal.SIGINT)
     output, errors = process.communicate(timeout=20)
     assert process.returncode == 0
