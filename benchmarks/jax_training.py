@@ -16,7 +16,6 @@ processor, which other work on the machine changes little.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
 import time
@@ -26,11 +25,10 @@ from typing import Any
 
 import jax
 from flax import nnx
+from turns import measure, report
 
 from ranspec.codegen.build import build
 from ranspec.spec import load_spec
-
-CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
 def main() -> None:
@@ -48,9 +46,7 @@ def main() -> None:
             start = time.process_time()
             step()
             print(f"{name:6} {time.process_time() - start:8.1f} s of the processor at first")
-        for clock, times in measure(steps, options.rounds).items():
-            print(f"by the {clock}:")
-            report(times)
+        report(measure(steps, options.rounds))
 
 
 def contenders(batch_size: int) -> dict[str, Callable[[], object]]:
@@ -87,30 +83,6 @@ def contenders(batch_size: int) -> dict[str, Callable[[], object]]:
         "whole": lambda: jax.block_until_ready(whole([next(batches)], [0.01], data.arrays)),
         "nnx": lambda: jax.block_until_ready(plain(*own, images, labels, 0.01, settings=settings)),
     }
-
-
-def measure(
-    steps: dict[str, Callable[[], object]], rounds: int
-) -> dict[str, dict[str, list[float]]]:
-    """Return by each clock the seconds of a step for each round, in which all take turns."""
-    times = {clock: {name: [0.0] * rounds for name in steps} for clock in CLOCKS}
-    names = list(steps)
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = {clock: read() for clock, read in CLOCKS.items()}
-            steps[name]()
-            for clock, read in CLOCKS.items():
-                times[clock][name][number] = read() - start[clock]
-    return times
-
-
-def report(times: dict[str, list[float]]) -> None:
-    """Print a line for each that took steps."""
-    for name, own in times.items():
-        ratios = [mine / bare for mine, bare in zip(own, times["bare"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        seconds = statistics.median(own)
-        print(f"{name:6} {seconds:8.4f} s   {middle:.3f} of bare ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":

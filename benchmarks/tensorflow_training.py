@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,11 +28,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import tensorflow as tf
+from turns import measure, report
 
 from ranspec.codegen.build import build
 from ranspec.spec import load_spec
-
-CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
 def main() -> None:
@@ -52,10 +49,9 @@ def main() -> None:
         build(load_spec(options.spec), "tensorflow", Path(folder) / "code")
         sys.path.insert(0, str(Path(folder) / "code"))
         steps = contenders(options.batch_size, options.xla)
-        found = measure(steps, options.rounds, options.steps)
-        for clock, times in found.items():
-            print(f"by the {clock}:")
-            report(times)
+        for step in steps.values():
+            step()
+        report(measure(steps, options.rounds, options.steps))
 
 
 def contenders(batch_size: int, xla: bool) -> dict[str, Callable[[], Any]]:
@@ -129,33 +125,6 @@ def fed(dataset: Any, batch_size: int) -> Any:
     made = tf.data.Dataset.from_tensor_slices((dataset.images, dataset.labels))
     made = made.shuffle(len(dataset)).repeat().map(augmented, tf.data.AUTOTUNE)
     return made.batch(batch_size, drop_remainder=True).prefetch(tf.data.AUTOTUNE)
-
-
-def measure(
-    steps: dict[str, Callable[[], Any]], rounds: int, count: int
-) -> dict[str, dict[str, list[float]]]:
-    """Return by each clock the seconds of a step for each round, in which all take turns."""
-    for step in steps.values():
-        step()
-    times = {clock: {name: [0.0] * rounds for name in steps} for clock in CLOCKS}
-    names = list(steps)
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = {clock: read() for clock, read in CLOCKS.items()}
-            for _ in range(count):
-                steps[name]()
-            for clock, read in CLOCKS.items():
-                times[clock][name][number] = (read() - start[clock]) / count
-    return times
-
-
-def report(times: dict[str, list[float]]) -> None:
-    """Print a line for each that took steps."""
-    for name, own in times.items():
-        ratios = [mine / bare for mine, bare in zip(own, times["bare"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        seconds = statistics.median(own)
-        print(f"{name:6} {seconds:8.4f} s   {middle:.3f} of bare ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":

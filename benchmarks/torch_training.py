@@ -15,21 +15,18 @@ beside the time by the clock that of the processor, which other work on the mach
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from turns import measure, report
 
 from ranspec.codegen.build import build
 from ranspec.spec import load_spec
-
-CLOCKS = {"clock": time.perf_counter, "processor": time.process_time}
 
 
 def main() -> None:
@@ -45,10 +42,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         build(load_spec(options.spec), "torch", Path(folder) / "code")
         sys.path.insert(0, str(Path(folder) / "code"))
-        found = measure(contenders(options.batch_size), options.rounds, options.steps)
-        for clock, times in found.items():
-            print(f"by the {clock}:")
-            report(times)
+        steps = contenders(options.batch_size)
+        for step in steps.values():
+            step()
+        report(measure(steps, options.rounds, options.steps))
 
 
 def contenders(batch_size: int) -> dict[str, Callable[[], object]]:
@@ -109,33 +106,6 @@ def written_by_hand(model: Any, dataset: Any, batch_size: int) -> Iterator[None]
             loss.backward()
             optimizer.step()
             yield
-
-
-def measure(
-    steps: dict[str, Callable[[], object]], rounds: int, count: int
-) -> dict[str, dict[str, list[float]]]:
-    """Return by each clock the seconds of a step for each round, in which all take turns."""
-    for step in steps.values():
-        step()
-    times = {clock: {name: [0.0] * rounds for name in steps} for clock in CLOCKS}
-    names = list(steps)
-    for number in range(rounds):
-        for name in names[number % len(names) :] + names[: number % len(names)]:
-            start = {clock: read() for clock, read in CLOCKS.items()}
-            for _ in range(count):
-                steps[name]()
-            for clock, read in CLOCKS.items():
-                times[clock][name][number] = (read() - start[clock]) / count
-    return times
-
-
-def report(times: dict[str, list[float]]) -> None:
-    """Print a line for each that took steps."""
-    for name, own in times.items():
-        ratios = [mine / bare for mine, bare in zip(own, times["bare"], strict=True)]
-        low, middle, high = statistics.quantiles(ratios, n=4)
-        seconds = statistics.median(own)
-        print(f"{name:6} {seconds:8.4f} s   {middle:.3f} of bare ({low:.3f} to {high:.3f})")
 
 
 if __name__ == "__main__":
