@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from ranspec.runtime.cache import cache_folder
 from ranspec.runtime.data import Dataset, DataSets, Statistics
 from ranspec.runtime.report import Predictions
-from ranspec.runtime.run import Run
+from ranspec.runtime.run import INTERRUPTED, Run
 from ranspec.runtime.settings import Count, Positive, fail
 from ranspec.runtime.streaming import Ahead, StreamedDataset, ahead, rows
 from ranspec_jax.runtime.augment import DeviceStatistics, put_statistics
@@ -36,8 +36,6 @@ CONFIG: Any = jax.config
 PROFILER: Any = jax.profiler
 FROM_OWN: Any = jax.make_array_from_process_local_data
 PartitionSpec: Any = jax.sharding.PartitionSpec
-LOST = 75
-"""The exit code of processes that lost another one: that of a run to be started again."""
 PROFILE = "profile"
 UNPROFILED = 10
 """Steps that are not recorded: they compile, and fill caches."""
@@ -139,7 +137,7 @@ class Devices:
             reason = str(error).splitlines()[0]
             print(f"error: another process ended: start all again to go on ({reason})", flush=True)
             # An ordinary exit would wait for the one that is lost.
-            os._exit(LOST)
+            os._exit(INTERRUPTED)
 
     @property
     def platform(self) -> str:
@@ -254,10 +252,9 @@ class DeviceData:
 
         They are made ahead, in a thread. Of many processes each reads its own images.
         """
-        sizes = self.dataset.sizes if isinstance(self.dataset, StreamedDataset) else None
 
         def make(step: int) -> HostBatch:
-            draws = draw(step, len(self), recipe, sizes)
+            draws = draw(step, len(self), recipe, self.dataset.sizes)
             own = rows(draws, jax.process_index(), jax.process_count())
             return draws, self._read(own.indices, getattr(own, "parts", None))
 
@@ -283,19 +280,10 @@ class DeviceData:
 
     def predictions(self, logarithms: NDArray[Any]) -> Predictions:
         """Return for a report what the logarithms of probabilities [N, classes] say."""
-        labels = self.dataset.labels
-        losses = -np.take_along_axis(logarithms, labels[:, None], axis=1)[:, 0]
-        images, classes = self._pixels, self.dataset.classes
-        return Predictions(labels, logarithms.argmax(axis=1), losses, images, classes)
+        return Predictions.of(self.dataset, logarithms)
 
     def _read(self, indices: Any, boxes: Any) -> NDArray[np.uint8] | None:
-        return None if self.arrays.images is not None else self._pixels(indices, boxes)
-
-    def _pixels(self, indices: Any, boxes: Any = None) -> NDArray[np.uint8]:
-        if isinstance(self.dataset, StreamedDataset):
-            return self.dataset.read(indices, boxes)
-        images: NDArray[np.uint8] = self.dataset.images[indices]
-        return images
+        return None if self.arrays.images is not None else self.dataset.read(indices, boxes)
 
 
 def put_data(data: DataSets, devices: Devices) -> tuple[DeviceData, DeviceData, DeviceData]:

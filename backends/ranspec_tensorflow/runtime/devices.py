@@ -19,15 +19,13 @@ import numpy as np
 import tensorflow as tf
 
 from ranspec.runtime.data import Dataset
+from ranspec.runtime.run import INTERRUPTED
 from ranspec.runtime.settings import Positive, fail
 from ranspec.runtime.streaming import Ahead, StreamedDataset, ahead, rows
 from ranspec_tensorflow.runtime.layers import norm_locally
 
 UNPROFILED = 3
 """Calls before a profile: they compile."""
-
-LOST = 75
-"""The exit code where another process was lost: all are to be started again, to go on."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class DeviceData:
     @property
     def sizes(self) -> Any:
         """The sizes of the images of a dataset that is streamed."""
-        return getattr(self.dataset, "sizes", None)
+        return self.dataset.sizes
 
     def batch(self, draws: Any) -> Batch:
         """Return a batch of what is drawn, with decoded images if they are not on the devices."""
@@ -303,4 +301,4 @@ def _set_precision(precision: str) -> None:
 
 def _lost() -> NoReturn:
     print("error: another process was lost: start all again to go on", file=sys.stderr)
-    sys.exit(LOST)
+    sys.exit(INTERRUPTED)

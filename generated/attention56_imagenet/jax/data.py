@@ -94,12 +94,20 @@ class DataOptions:
 class Dataset:
     """Images, uint8 [N, H, W, C], with labels, int64 [N], and the classes' names."""
 
+    sizes: ClassVar[None] = None
+    """Images in memory are all of the network's size: there are none to cut boxes out of."""
+
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def read(self, indices: NDArray[np.integer[Any]], boxes: None = None) -> NDArray[np.uint8]:
+        """Return images, uint8 [n, H, W, C], as `StreamedDataset.read` does."""
+        images: NDArray[np.uint8] = self.images[indices]
+        return images
 
     def split(self, held_out: NDArray[np.int64]) -> tuple[Dataset, Dataset]:
         """Return the other samples, and those held out."""

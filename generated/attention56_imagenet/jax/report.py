@@ -74,6 +74,14 @@ class Predictions:
     images: Callable[[NDArray[Any]], NDArray[Any]] | None = None
     classes: Sequence[str] | None = None
 
+    @staticmethod
+    def of(dataset: Any, logarithms: NDArray[Any]) -> Predictions:
+        """Return what the logarithms of probabilities [N, classes] say of a dataset."""
+        labels = dataset.labels
+        losses = -np.take_along_axis(logarithms, labels[:, None], axis=1)[:, 0]
+        predicted = logarithms.argmax(axis=1)
+        return Predictions(labels, predicted, losses, dataset.read, dataset.classes)
+
     def name(self, label: int) -> str:
         """Return the name of a class."""
         return self.classes[label] if self.classes else str(label)

@@ -20,14 +20,12 @@ import tensorflow as tf
 
 from data import Dataset
 from layers import norm_locally
+from run import INTERRUPTED
 from settings import Positive, fail
 from streaming import Ahead, StreamedDataset, ahead, rows
 
 UNPROFILED = 3
 """Calls before a profile: they compile."""
-
-LOST = 75
-"""The exit code where another process was lost: all are to be started again, to go on."""
 
 
 @dataclass(frozen=True)
@@ -220,7 +218,7 @@ class DeviceData:
     @property
     def sizes(self) -> Any:
         """The sizes of the images of a dataset that is streamed."""
-        return getattr(self.dataset, "sizes", None)
+        return self.dataset.sizes
 
     def batch(self, draws: Any) -> Batch:
         """Return a batch of what is drawn, with decoded images if they are not on the devices."""
@@ -303,4 +301,4 @@ def _set_precision(precision: str) -> None:
 
 def _lost() -> NoReturn:
     print("error: another process was lost: start all again to go on", file=sys.stderr)
-    sys.exit(LOST)
+    sys.exit(INTERRUPTED)

@@ -180,13 +180,12 @@ class DeviceData:
         They are made ahead, in a thread, from what `draw` returns for a step and all processes.
         """
 
-        sizes = self.dataset.sizes if isinstance(self.dataset, StreamedDataset) else None
-
         def make(step: int) -> tuple[Tensor | None, Draws]:
-            draws = self.place.rows(draw(step, len(self), recipe, sizes))
+            draws = self.place.rows(draw(step, len(self), recipe, self.dataset.sizes))
             images = None
             if self._resident is None:
-                images = self._pinned(self._read(draws[0], getattr(draws, "parts", None)))
+                boxes = getattr(draws, "parts", None)
+                images = self._pinned(self.dataset.read(draws[0], boxes))
             return images, _converted(draws, self._pinned)
 
         with ahead(make, steps) as made:
@@ -213,7 +212,7 @@ class DeviceData:
             indices = places[start : start + size]
             if self._resident is not None:
                 return self._resident[torch.from_numpy(indices).to(self.device)]
-            return self._pinned(self._read(indices, None))
+            return self._pinned(self.dataset.read(indices))
 
         with ahead(make, range(0, share, size)) as made:
             for images in made:
@@ -221,20 +220,7 @@ class DeviceData:
 
     def predictions(self, logarithms: Tensor) -> Predictions:
         """Return for a report what the logarithms of probabilities [N, classes] say."""
-        own = logarithms.gather(1, self.labels[:, None])[:, 0]
-        return Predictions(
-            self.dataset.labels,
-            logarithms.argmax(dim=1).cpu().numpy(),
-            -own.cpu().numpy(),
-            lambda indices: self._read(indices, None),
-            self.dataset.classes,
-        )
-
-    def _read(self, indices: NDArray[Any], boxes: NDArray[Any] | None) -> NDArray[np.uint8]:
-        if isinstance(self.dataset, StreamedDataset):
-            return self.dataset.read(indices, boxes)
-        images: NDArray[np.uint8] = self.dataset.images[indices]
-        return images
+        return Predictions.of(self.dataset, logarithms.cpu().numpy())
 
     def _pinned(self, array: NDArray[Any]) -> Tensor:
         """Return an array as a tensor that a GPU can copy by itself."""
