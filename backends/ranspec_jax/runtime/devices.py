@@ -407,7 +407,13 @@ class CompiledSteps:
             loss = self.train_step(*objects, *batch, rate, self.settings)
             return jax.tree.leaves(nnx.state(objects)), loss
 
+        if self.devices.platform != "cpu":
+            result: tuple[list[Array], Array] = jax.lax.scan(take, arrays, steps)
+            return result
         # Convolutions within a loop are forty times slower on a CPU.
-        unroll = self.devices.platform == "cpu" or 1
-        result: tuple[list[Array], Array] = jax.lax.scan(take, arrays, steps, unroll=unroll)
-        return result
+        losses = []
+        for number in range(len(steps[-1])):
+            one = jax.tree.map(lambda array, number=number: array[number], steps)
+            arrays, loss = take(arrays, one)
+            losses.append(loss)
+        return arrays, jnp.stack(losses)
