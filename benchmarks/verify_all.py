@@ -12,6 +12,7 @@ table, when what is executed of the code built from it, the reference or the ver
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -39,6 +40,8 @@ EXECUTED = tuple(
     )
 )
 """The files of a build that a verification executes."""
+CALLED = ("Settings", "make_model", "make_optimizer", "train_step")
+"""What it executes of train.py, with all that these call: not the loop around them."""
 JUDGING = ("verify/*.py", "analysis/interpreter.py", "analysis/reference.py", "ir/**/*.py")
 """What it is judged by."""
 
@@ -174,11 +177,31 @@ def fingerprint(name: str) -> str:
         if backend.trains:
             for file, content in render_files(loaded, backend).items():
                 if file in EXECUTED:
-                    digest.update(file.encode() + as_bytes(content))
+                    text = as_bytes(content).decode()
+                    text = executed(text) if file == "train.py" else text
+                    digest.update(f"{file}\n{text}".encode())
     for pattern in JUDGING:
         for source in sorted((ROOT / "ranspec").glob(pattern)):
             digest.update(source.read_bytes())
     return digest.hexdigest()
+
+
+def executed(source: str) -> str:
+    """Return the definitions of a module that a verification reaches."""
+    parts: dict[str, ast.stmt] = {}
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            parts[node.name] = node
+        elif isinstance(node, ast.Assign):
+            parts |= {name.id: node for name in node.targets if isinstance(name, ast.Name)}
+    reached: dict[str, None] = {}
+    waiting = list(CALLED)
+    while waiting:
+        name = waiting.pop()
+        if name in parts and name not in reached:
+            reached[name] = None
+            waiting += [part.id for part in ast.walk(parts[name]) if isinstance(part, ast.Name)]
+    return "\n".join(ast.unparse(parts[name]) for name in sorted(reached))
 
 
 def verified(name: str) -> dict[str, Any]:
