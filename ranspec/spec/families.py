@@ -22,6 +22,8 @@ from ranspec.spec.short_forms import in_full
 from ranspec.spec.yaml_source import MAX_BYTES, Node, Unusable, parse
 
 MAX_GENERATIONS = 20
+STUDIES = "studies"
+"""The folder of a library that holds no specs but studies."""
 STAGE_PARTS = frozenset({"unit", "attention"})
 """The parts of the network that a stage may change for itself."""
 
@@ -73,13 +75,17 @@ class Library:
             return path.parent
 
     def names(self, folders: Iterable[Path] = ()) -> list[str]:
-        """List the names of all specs; files that begin with `_` are bases, not listed."""
+        """List the names of all specs, but for bases, which begin with `_`, and for studies."""
         files = {
             file.relative_to(folder).with_suffix("")
             for folder in (*folders, *self.folders)
             for file in folder.rglob("*.yaml")
         }
-        return sorted(file.as_posix() for file in files if not file.name.startswith("_"))
+        return sorted(
+            file.as_posix()
+            for file in files
+            if not file.name.startswith("_") and file.parts[0] != STUDIES
+        )
 
     def _files(self, name: str, folders: Iterable[Path]) -> Iterator[Path]:
         if not _NAME.fullmatch(name):
@@ -88,10 +94,10 @@ class Library:
         return (file for file in files if file.is_file())
 
 
-def no_such_name(name: str, library: Library) -> str:
+def no_such_name(name: str, library: Library, what: str = "spec") -> str:
     """Say that no spec has a name, and which are near."""
     near = nearest(name, library.names(), 3)
-    return "no spec of this name" + (f"; did you mean {either(near)}?" if near else "")
+    return f"no {what} of this name" + (f"; did you mean {either(near)}?" if near else "")
 
 
 def read_family(path: Path, library: Library, data: bytes | None = None) -> Family:
@@ -105,7 +111,7 @@ def read_family(path: Path, library: Library, data: bytes | None = None) -> Fami
 def _read(
     path: Path, library: Library, younger: tuple[Path, ...], blame: Problem, data: bytes | None
 ) -> Family:
-    node, problems = parse(_bytes(path, blame) if data is None else data, str(path))
+    node, problems = parse(read_bytes(path, blame) if data is None else data, str(path))
     if not isinstance(node.value, dict):
         found = show_with_type(node.plain())
         message = f"a spec is a mapping of keys; found {found}"
@@ -153,8 +159,11 @@ def _parent(extends: Node, path: Path, library: Library, files: tuple[Path, ...]
     return parent
 
 
-def _bytes(path: Path, blame: Problem) -> bytes:
-    """Read at most one byte more than is allowed, from regular files alone."""
+def read_bytes(path: Path, blame: Problem) -> bytes:
+    """Read at most one byte more than is allowed, from regular files alone.
+
+    Raises SpecError, with what is wrong in the place of `blame`, for what cannot be read.
+    """
     try:
         if path.is_file():
             with path.open("rb") as file:

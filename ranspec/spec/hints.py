@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from ranspec.errors import printable
 from ranspec.spec.errors import did_you_mean, either, show
-from ranspec.spec.language import ROOT, Place
+from ranspec.spec.language import Place
 from ranspec.spec.yaml_source import resolve
 
 _OTHER_WORDS = {
@@ -85,7 +85,7 @@ def _setting(value: str, place: Place) -> str | None:
     return None
 
 
-def elsewhere(key: str, path: tuple[str, ...], place: Place) -> str:
+def elsewhere(key: str, path: tuple[str, ...], place: Place, root: Place) -> str:
     """Say where an unknown key belongs, if there is such a key in the language."""
     name = _OTHER_WORDS.get(key, key)
     kinds = [kind for kind, model in place.kinds().items() if name in model.model_fields]
@@ -95,7 +95,7 @@ def elsewhere(key: str, path: tuple[str, ...], place: Place) -> str:
     here = [model for model in place.models if name in model.model_fields]
     if here:
         return f"; did you mean {name}?"
-    found = sorted(set(_places(name, ROOT, ())), key=lambda names: (_distance(names, path), names))
+    found = sorted(set(_places(name, root, ())), key=lambda names: (_distance(names, path), names))
     if not found:
         return ""
     nearest = [names for names in found if _distance(names, path) == _distance(found[0], path)]

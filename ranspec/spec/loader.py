@@ -100,13 +100,13 @@ def load_spec(
     problems = (*family.problems, *problems)
 
     def locate(key_path: KeyPath, is_key: bool) -> Origin:
-        return _locate(node, key_path, is_key)
+        return node.locate(key_path, is_key)
 
     def locate_alternative(key: str, index: int) -> Origin:
         return locate(("alternatives", key, str(index)), False)
 
     def is_own(key: str) -> bool:
-        written = _locate(node, ("alternatives", key), True).file == str(path)
+        written = node.locate(("alternatives", key), True).file == str(path)
         return written and not changes
 
     try:
@@ -212,29 +212,8 @@ def _parse_overrides(texts: Sequence[str]) -> tuple[list[Node], tuple[Problem, .
     return nodes, tuple(problems)
 
 
-def _locate(node: Node, path: KeyPath, is_key: bool) -> Origin:
-    found = _descend(node, path)
-    while found is None:
-        path = path[:-1]
-        is_key = False
-        found = _descend(node, path)
-    return found.key if is_key and found.key else found.place
-
-
-def _descend(node: Node, path: KeyPath) -> Node | None:
-    for key in path:
-        match node.value:
-            case dict() as entries if key in entries:
-                node = entries[key]
-            case tuple() as items if key.isdecimal() and int(key) < len(items):
-                node = items[int(key)]
-            case _:
-                return None
-    return node
-
-
 def _origins(value: Any, node: Node, path: KeyPath) -> list[tuple[KeyPath, Origin]]:
-    found = _descend(node, path)
+    found = node.descend(path)
     origins = [(path, found.place if found else DEFAULT)]
     parts: Mapping[str, Any] = {}
     if isinstance(value, dict):

@@ -51,6 +51,11 @@ def canonical_override(text: str) -> str:
     return f"{'.'.join(keys)}={flow(value)}"
 
 
+def override_origin(text: str) -> Origin:
+    """Return where what is wrong with an override is said to be."""
+    return _Written(text).origin(0)
+
+
 class _Written:
     """The text of an override, and the places in it."""
 

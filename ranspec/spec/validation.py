@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
-from ranspec.spec.base import IDENTIFIER
+from ranspec.spec.base import IDENTIFIER, Model
 from ranspec.spec.errors import (
     Origin,
     Problem,
@@ -21,7 +21,7 @@ from ranspec.spec.errors import (
     show_with_type,
 )
 from ranspec.spec.hints import elsewhere, instead
-from ranspec.spec.language import ROOT, Place
+from ranspec.spec.language import Place
 from ranspec.spec.model import Spec
 from ranspec.spec.yaml_source import Unusable
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 Path = tuple[str, ...]
+M = TypeVar("M", bound=Model)
 
 
 class _Told(NamedTuple):
@@ -80,8 +81,8 @@ class _Finding:
     path: Path
     value: Any
     place: Place
+    around: Place
     enclosing: Any = None
-    around: Place = ROOT
 
     @property
     def is_mismatch(self) -> bool:
@@ -95,13 +96,20 @@ def validate(data: Any, locate: Callable[[Path, bool], Origin]) -> Spec:
 
     `locate(path, is_key)` tells where a value, or its key, was written.
     """
+    return validate_as(Spec, data, locate)
+
+
+def validate_as(model: type[M], data: Any, locate: Callable[[Path, bool], Origin]) -> M:
+    """Read plain values as a model, as `validate` does."""
     if not isinstance(data, dict):
-        raise SpecError([Problem.at(locate((), False), (), "a spec is a mapping of keys")])
+        name = model.__name__.lower()
+        raise SpecError([Problem.at(locate((), False), (), f"a {name} is a mapping of keys")])
+    root = Place(model)
     try:
-        return Spec.model_validate(data)
+        return model.model_validate(data)
     except ValidationError as error:
-        findings = [_follow(detail, data) for detail in error.errors(include_url=False)]
-        found = [told for finding in _nearest(findings) for told in _explain(finding)]
+        findings = [_follow(detail, data, root) for detail in error.errors(include_url=False)]
+        found = [told for finding in _nearest(findings) for told in _explain(finding, root)]
         network = {(told.path, told.message) for told in found}
         raise SpecError(
             Problem.at(_origin(told, locate), told.path, told.message)
@@ -139,7 +147,7 @@ def _nearest(findings: list[_Finding]) -> Iterator[_Finding]:
             yield finding
 
 
-def _explain(finding: _Finding) -> Iterator[_Told]:
+def _explain(finding: _Finding, root: Place) -> Iterator[_Told]:
     path, place, value = finding.path, finding.place, finding.value
     if finding.kind == "spec_problems":
         yield from (_Told(at, True, message) for at, message in finding.context["problems"])
@@ -153,7 +161,7 @@ def _explain(finding: _Finding) -> Iterator[_Told]:
         case "missing":
             yield _Told(path, False, "required key is missing")
         case "extra_forbidden":
-            yield _Told(path, True, f"unknown key{_known(finding)}")
+            yield _Told(path, True, f"unknown key{_known(finding, root)}")
         case "union_tag_invalid":
             yield from _wrong_kind(path, value["kind"], tuple(place.kinds()))
         case "union_tag_not_found" if isinstance(value, dict):
@@ -185,11 +193,11 @@ def _wrong_kind(path: Path, kind: object, kinds: tuple[str, ...]) -> Iterator[_T
     yield _Told((*path, "kind"), False, f"found {show(kind)}, expected {either(kinds)}{near}")
 
 
-def _known(finding: _Finding) -> str:
+def _known(finding: _Finding, root: Place) -> str:
     """Say which key may be meant by an unknown one, or which there are."""
     names = _keys(finding)
     *around, key = finding.path
-    known = elsewhere(key, tuple(around), finding.around) or did_you_mean(key, names)
+    known = elsewhere(key, tuple(around), finding.around, root) or did_you_mean(key, names)
     return known or f"; the keys here are {', '.join(names)}"
 
 
@@ -213,7 +221,7 @@ def _entries(count: int) -> str:
     return f"{count} entry" if count == 1 else f"{count} entries"
 
 
-def _follow(detail: ErrorDetails, data: Any) -> _Finding:
+def _follow(detail: ErrorDetails, data: Any, root: Place) -> _Finding:
     """Find the value that an error of pydantic is about, and what was expected there.
 
     Pydantic's location has a label wherever one alternative of several was tried: no key.
@@ -222,9 +230,9 @@ def _follow(detail: ErrorDetails, data: Any) -> _Finding:
     keys = list(detail["loc"])
     if keys and keys[-1] == "[key]":
         path = tuple(map(str, keys[:-1]))
-        return _Finding(kind, context, text, path, path[-1], ROOT)
+        return _Finding(kind, context, text, path, path[-1], root, root)
     names: list[str] = []
-    place = around = ROOT
+    place = around = root
     enclosing, value = None, data
     labelled = False
     for key in keys:
@@ -240,4 +248,4 @@ def _follow(detail: ErrorDetails, data: Any) -> _Finding:
             value = value[key] if key < len(value) else None
         place = around.inside(name, enclosing) or Place(Any)
         labelled = len(place.alternatives) > 1
-    return _Finding(kind, context, text, tuple(names), value, place, enclosing, around)
+    return _Finding(kind, context, text, tuple(names), value, place, around, enclosing)

@@ -75,6 +75,28 @@ class Node:
         """Return what to point at: a scalar itself, or the key of a mapping or list."""
         return self.key if self.key and isinstance(self.value, dict | tuple) else self.origin
 
+    def locate(self, path: tuple[str, ...], is_key: bool) -> Origin:
+        """Return where the value at a path, or its key, was written, or the nearest around it."""
+        found = self.descend(path)
+        while found is None:
+            path = path[:-1]
+            is_key = False
+            found = self.descend(path)
+        return found.key if is_key and found.key else found.place
+
+    def descend(self, path: tuple[str, ...]) -> Node | None:
+        """Return the node at a path of keys and indices, if there is one."""
+        node = self
+        for key in path:
+            match node.value:
+                case dict() as entries if key in entries:
+                    node = entries[key]
+                case tuple() as items if key.isdecimal() and int(key) < len(items):
+                    node = items[int(key)]
+                case _:
+                    return None
+        return node
+
     def plain(self) -> Any:
         """Return the value alone, lists as tuples."""
         match self.value:

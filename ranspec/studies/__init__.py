@@ -1,0 +1,1 @@
+"""Studies: the tables and figures of papers as training runs, and what came of them."""
