@@ -17,6 +17,11 @@ def complete_spec(incomplete: str) -> list[str]:
     from ranspec.spec import available_specs
 
     names = [name for name in available_specs() if name.startswith(incomplete)]
+    return names + _paths(incomplete)
+
+
+def _paths(incomplete: str) -> list[str]:
+    """Complete the path of a YAML file."""
     folder = Path(incomplete) if incomplete.endswith("/") else Path(incomplete).parent
     try:
         paths = [
@@ -25,8 +30,16 @@ def complete_spec(incomplete: str) -> list[str]:
             if path.is_dir() or path.suffix in (".yaml", ".yml")
         ]
     except OSError:
-        paths = []
-    return names + [path for path in paths if path.startswith(incomplete)]
+        return []
+    return [path for path in paths if path.startswith(incomplete)]
+
+
+def complete_study(incomplete: str) -> list[str]:
+    """Complete the name of a known study, or the path of a study's file."""
+    from ranspec.studies.loader import available_studies
+
+    names = [name for name in available_studies() if name.startswith(incomplete)]
+    return names + _paths(incomplete)
 
 
 def complete_backend(incomplete: str) -> list[str]:

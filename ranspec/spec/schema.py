@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from ranspec.spec.alternatives import NETWORK_KEYS
-from ranspec.spec.base import IDENTIFIER
+from ranspec.spec.base import IDENTIFIER, Model
 from ranspec.spec.families import STAGE_PARTS
-from ranspec.spec.language import models
+from ranspec.spec.language import Place, models
 from ranspec.spec.model import PARTS, Spec
 
 TITLE = "ranspec network"
@@ -56,6 +56,8 @@ _PARTIAL = "Partial"
 _NAME = IDENTIFIER.replace("^", f"^(?!(?:{'|'.join(kwlist)})$)")
 
 Schema = dict[str, Any]
+NumberKeys = Mapping[str, tuple[str, ...]]
+"""By the name of a model, the keys that a bare number stands for."""
 
 
 def json_schema() -> Schema:
@@ -75,9 +77,10 @@ def json_schema() -> Schema:
         if "propertyNames" in choices:
             choices["propertyNames"]["pattern"] = rf"^({'|'.join(NETWORK_KEYS)})(\.|$)"
     incomplete = _can_be_incomplete(parts)
-    loose = {name: _with_short_forms(part, parts, complete=False) for name, part in parts.items()}
+    keys = _number_keys(Spec)
+    loose = _with_all_short_forms(parts, keys, complete=False)
     partial = {_PARTIAL + name: _partial(loose[name], incomplete) for name in incomplete}
-    parts = {name: _with_short_forms(part, parts, complete=True) for name, part in parts.items()}
+    parts = _with_all_short_forms(parts, keys, complete=True)
     for key in STAGE_PARTS:
         parts["Stage"]["properties"][key] = partial[_PARTIAL + "Stage"]["properties"][key]
     root = partial[_PARTIAL + "Spec"]
@@ -102,15 +105,35 @@ def json_schema() -> Schema:
     return cast(Schema, _without_keywords(schema))
 
 
+def schema_of(model: type[Model], title: str) -> Schema:
+    """Return the JSON Schema of files that hold a whole model, as those of a study do."""
+    schema = _simplified(model.model_json_schema())
+    parts: dict[str, Schema] = {**schema.pop("$defs"), model.__name__: schema}
+    whole = _with_all_short_forms(parts, _number_keys(model), complete=True)
+    root = whole.pop(model.__name__)
+    schema = {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": title,
+        **root,
+        "definitions": dict(sorted(whole.items())),
+    }
+    return cast(Schema, _without_keywords(schema))
+
+
 def render() -> str:
     """Return the text of the shipped file."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=True) + "\n"
+    return as_text(json_schema())
 
 
-def is_schema(path: Path) -> bool:
-    """Tell whether a file holds a schema of specs, of this version or another."""
+def as_text(schema: Schema) -> str:
+    """Return a schema as the text of a file."""
+    return json.dumps(schema, indent=2, ensure_ascii=True) + "\n"
+
+
+def is_schema(path: Path, title: str = TITLE) -> bool:
+    """Tell whether a file holds a schema of a title, of this version or another."""
     try:
-        return bool(json.loads(path.read_bytes())["title"] == TITLE)
+        return bool(json.loads(path.read_bytes())["title"] == title)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False
 
@@ -139,24 +162,41 @@ def _simplified(value: Any) -> Any:
     return result
 
 
-def _with_short_forms(value: Any, parts: Mapping[str, Schema], *, complete: bool) -> Any:
+def _number_keys(model: type[Model]) -> NumberKeys:
+    return {part.__name__: part.number_keys for part in models(Place(model))}
+
+
+def _with_all_short_forms(
+    parts: Mapping[str, Schema], keys: NumberKeys, *, complete: bool
+) -> dict[str, Schema]:
+    return {
+        name: _with_short_forms(part, parts, keys, complete=complete)
+        for name, part in parts.items()
+    }
+
+
+def _with_short_forms(
+    value: Any, parts: Mapping[str, Schema], keys: NumberKeys, *, complete: bool
+) -> Any:
     """Let a bare kind, or a bare number, stand where a mapping does (`ranspec.spec.short_forms`).
 
     A complete part of another kind than its default says so; elsewhere the kind may be inherited.
     """
     if isinstance(value, list):
-        return [_with_short_forms(item, parts, complete=complete) for item in value]
+        return [_with_short_forms(item, parts, keys, complete=complete) for item in value]
     if not isinstance(value, dict):
         return value
     choices = list(_choices(value))
     named = [choice for choice in choices if "$ref" in choice]
     if not named:
         return {
-            key: _with_short_forms(item, parts, complete=complete) for key, item in value.items()
+            key: _with_short_forms(item, parts, keys, complete=complete)
+            for key, item in value.items()
         }
     rest = {key: item for key, item in value.items() if key not in ("$ref", "allOf", "anyOf")}
     default = (rest.get("default") or {}).get("kind")
-    short = list(_short_forms([_name(choice) for choice in named], parts, complete=complete))
+    names = [_name(choice) for choice in named]
+    short = list(_short_forms(names, parts, keys, complete=complete))
     if complete and len(named) > 1:
         choices = [_of_its_kind(choice, parts, default) for choice in choices]
     every = [*choices, *short]
@@ -187,15 +227,15 @@ def _kinds(part: Schema) -> tuple[str, ...]:
 
 
 def _short_forms(
-    names: Sequence[str], parts: Mapping[str, Schema], *, complete: bool
+    names: Sequence[str], parts: Mapping[str, Schema], keys: NumberKeys, *, complete: bool
 ) -> Iterator[Schema]:
-    def enough(part: Schema, *keys: str) -> bool:
-        return not complete or set(part.get("required", ())) <= {"kind", *keys}
+    def enough(part: Schema, *given: str) -> bool:
+        return not complete or set(part.get("required", ())) <= {"kind", *given}
 
     found = [parts[name] for name in names]
     if kinds := [kind for part in found if enough(part) for kind in _kinds(part)]:
         yield {"enum": kinds}
-    number_keys = {model.__name__: model.number_keys for model in models()}[names[0]]
+    number_keys = keys[names[0]]
     if number_keys and enough(found[0], *number_keys):
         number = found[0]["properties"][number_keys[0]]
         yield {key: item for key, item in number.items() if key not in ("default", "description")}
