@@ -22,6 +22,7 @@ from ranspec.cli.new import new
 from ranspec.cli.output import examples, message, styled
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
+from ranspec.cli.study import app as study
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
 from ranspec.cli.weights import weights
@@ -216,3 +217,4 @@ app.command(
         "ranspec weights attention56_cifar -o initial.safetensors --force",
     )
 )(weights)
+app.add_typer(study)
