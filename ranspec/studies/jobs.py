@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ranspec.errors import RanspecError
 from ranspec.spec import LoadedSpec, load_spec
@@ -17,6 +17,7 @@ from ranspec.studies.scaling import shortened
 
 if TYPE_CHECKING:
     from ranspec.studies.loader import LoadedStudy
+    from ranspec.studies.model import Entry
 
 WHOLE = Fraction(1)
 _DIGEST_LENGTH = 8
@@ -59,14 +60,20 @@ def jobs(
     """
     entries = selected(study, only)
     return tuple(
-        _with_key(Job("", entry.name, study.spec_name(entry), entry.set, backend, seed, scale))
+        job_of(study, entry, backend, seed, scale)
         for seed in dict.fromkeys(seeds or study.study.seeds)
         for entry in entries
         for backend in dict.fromkeys(backends or study.study.backends)
     )
 
 
-def selected(study: LoadedStudy, only: Sequence[str]) -> tuple[Any, ...]:
+def job_of(study: LoadedStudy, entry: Entry, backend: str, seed: int, scale: Fraction) -> Job:
+    """Return the run of an entry by a backend and with a seed."""
+    spec = study.spec_name(entry)
+    return _with_key(Job("", entry.name, spec, entry.set, backend, seed, scale))
+
+
+def selected(study: LoadedStudy, only: Sequence[str]) -> tuple[Entry, ...]:
     """Return the entries that are meant by rows, columns or names; all if none is given."""
     entries = study.study.entries
     known = [
