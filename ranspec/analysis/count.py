@@ -17,9 +17,12 @@ from typing import TYPE_CHECKING, Any, Literal
 from ranspec.analysis.depth import trunk_depth
 from ranspec.analysis.figures import Figure, explained, relative_difference
 from ranspec.analysis.memory import activation_bytes
+from ranspec.compile import network_settings, trace_spec
+from ranspec.ir.builder import NetworkSettings, Tracer
 from ranspec.ir.graph import Graph, Paper, unique_traces
 from ranspec.ir.operation import Operation, Sizes
 from ranspec.ir.trace import BlockNode, Trace
+from ranspec.spec import Spec
 
 if TYPE_CHECKING:
     from ranspec.analysis.receptive_field import Field, StageField
@@ -176,6 +179,24 @@ def count(graph: Graph) -> Count:
         trunk_depth=trunk_depth(graph),
         activation_bytes=activation_bytes(graph),
     )
+
+
+class NetworkCounter:
+    """Counts whole networks, and the blocks that they share once; keep it no longer than needed."""
+
+    def __init__(self) -> None:
+        self._tracers: dict[NetworkSettings, Tracer] = {}
+        self._costs: dict[Trace, Cost] = {}
+
+    def count(self, spec: Spec) -> tuple[Sizes, Cost]:
+        """Return the sizes [H, W, C] of a network's input, and what it costs.
+
+        Raises `BuildError` where it cannot be built.
+        """
+        settings = network_settings(spec)
+        tracer = self._tracers.setdefault(settings, Tracer(settings, symbolic=False))
+        root = trace_spec(spec, tracer=tracer).root
+        return root.sizes[0], block_costs(root, self._costs)[root]
 
 
 def row_dict(row: Row) -> dict[str, Any]:

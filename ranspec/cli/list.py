@@ -39,30 +39,23 @@ def list_names(
 
 
 def _specs() -> list[dict[str, Any]]:
-    from ranspec.analysis.count import Cost, block_costs
-    from ranspec.compile import network_settings, trace_spec
-    from ranspec.ir.builder import BuildError, NetworkSettings, Tracer
-    from ranspec.ir.trace import Trace
+    from ranspec.analysis.count import NetworkCounter
+    from ranspec.ir.builder import BuildError
     from ranspec.spec import SpecError, available_specs, load_spec
 
     found = []
-    # Networks share most of their blocks: each is traced and counted once.
-    tracers: dict[NetworkSettings, Tracer] = {}
-    costs: dict[Trace, Cost] = {}
+    counter = NetworkCounter()
     for name in available_specs():
         try:
             spec = load_spec(name).spec
-            settings = network_settings(spec)
-            tracer = tracers.setdefault(settings, Tracer(settings, symbolic=False))
-            root = trace_spec(spec, tracer=tracer).root
+            sizes, cost = counter.count(spec)
         except (SpecError, BuildError):
             message(f"{printable(name)}: has mistakes; see `ranspec check {printable(name)}`")
             continue
-        cost = block_costs(root, costs)[root]
         found.append(
             {
                 "name": name,
-                "input": list(root.sizes[0]),
+                "input": list(sizes),
                 "parameters": cost.parameters,
                 "macs": cost.macs,
                 "source": spec.source,

@@ -10,9 +10,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ranspec.cli.completion import complete_backend
 from ranspec.cli.files import parse_folder, write_whole
 from ranspec.cli.output import message, write, write_json
+from ranspec.cli.study_options import (
+    OnlyOption,
+    ScaleOption,
+    SeedsOption,
+    StudyArgument,
+    StudyBackendsOption,
+    parse_seeds,
+    result_folders,
+    split,
+)
 from ranspec.cli.study_progress import REFRESH, shown, summary, watched, write_statuses
 
 if TYPE_CHECKING:
@@ -22,21 +31,6 @@ if TYPE_CHECKING:
 
 INTERRUPTED, ENDED = 130, 75
 EngineName = Literal["local", "ray", "slurm", "submitit-local"]
-
-
-def split(text: str | None) -> list[str]:
-    """Return the parts of a list such as `torch,jax`."""
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
-
-
-def parse_seeds(text: str | None) -> list[int]:
-    """Read `0,1,2`; raise BadParameter for anything else."""
-    parts = split(text)
-    if all(part.isascii() and part.isdecimal() and int(part) < 2**31 for part in parts):
-        return [int(part) for part in parts]
-    raise typer.BadParameter(
-        f"found {text!r}, expected whole numbers such as 0,1,2", param_hint="--seeds"
-    )
 
 
 def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
@@ -51,33 +45,11 @@ def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
 
 
 def run(
-    study: Annotated[
-        str, typer.Argument(metavar="STUDY", help="Name in `ranspec study list`, or path.")
-    ],
-    scale: Annotated[
-        str,
-        typer.Option(
-            "--scale", metavar="FRACTION", help="Shorten every recipe in proportion: 1/50."
-        ),
-    ] = "1",
-    seeds: Annotated[
-        str | None, typer.Option("--seeds", metavar="N,N", help="By default the study's.")
-    ] = None,
-    backends: Annotated[
-        str | None,
-        typer.Option(
-            "--backends",
-            metavar="NAME,NAME",
-            help="Such as torch,jax; by default the study's.",
-            autocompletion=complete_backend,
-        ),
-    ] = None,
-    only: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--only", metavar="LABEL", help="A row or column of the table alone; may be repeated."
-        ),
-    ] = None,
+    study: StudyArgument,
+    scale: ScaleOption = "1",
+    seeds: SeedsOption = None,
+    backends: StudyBackendsOption = None,
+    only: OnlyOption = None,
     engine: Annotated[
         EngineName,
         typer.Option(
@@ -248,27 +220,6 @@ def clean(
         write(f"{folder}: {gone} runs removed")
         if everything:
             remove_study(folder)
-
-
-def result_folders(study: str | None) -> list[Path]:
-    """Return the folders of results that are meant; raise BadParameter where there is none."""
-    from ranspec.studies.results import JOBS, STUDY
-
-    if study is not None and (Path(study) / JOBS).is_dir():
-        return [Path(study)]
-    home = Path("studies")
-    there = sorted(path.parent for path in home.glob(f"**/{STUDY}") if JOBS not in path.parts)
-    names = {path.relative_to(home).as_posix(): path for path in there}
-    found = [
-        path
-        for name, path in names.items()
-        if study is None or name == study or name.startswith(f"{study}-scale-")
-    ]
-    if found:
-        return found
-    known = f"there are {', '.join(names)}" if names else "none was run in this folder"
-    what = "studies" if study is None else f"{study!r} is no folder with results"
-    raise typer.BadParameter(f"{what}: {known}", param_hint="STUDY")
 
 
 def trainable(names: Sequence[str], *, here: bool) -> list[str]:
