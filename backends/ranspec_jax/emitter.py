@@ -18,15 +18,22 @@ CONVOLUTION = quote(
     feature_group_count=1,
     use_bias=True,
 )
+POINTWISE = quote(
+    "PointwiseConv(op.in_channels, op.channels, strides=op.stride, use_bias=op.bias, rngs=rngs)",
+    strides=1,
+    use_bias=True,
+)
 NEAREST = quote("resize_nearest(x, y.shape[1:3])")
 BILINEAR = quote("resize_bilinear(x, y.shape[1:3], align_corners=op.align_corners)")
 
 
 def convolution(op: ops.Convolution) -> Code:
     rows, columns = op.padding
+    grouped = op.groups.expression != Constant(1)
+    if op.kernel == (1, 1) and not (grouped or any((*rows, *columns))):
+        return POINTWISE(op)
     equal = len({*rows, *columns}) == 1
     padding: Literal = rows[0] if equal else Items((code(rows), code(columns)), "()")
-    grouped = op.groups.expression != Constant(1)
     return CONVOLUTION(op, layer=Name("GroupedConv" if grouped else "nnx.Conv"), padding=padding)
 
 

@@ -174,6 +174,19 @@ def test_operation_is_its_numpy_meaning(number: int, results: list[Any]) -> None
         assert largest_error(others[f"layer.{name}"], wanted) < TOLERANCE, name
 
 
+@pytest.mark.parametrize(("platform", "convolves"), [("cpu", False), ("gpu", True)])
+def test_pointwise_convolution_is_a_product_on_cpus_alone(
+    platform: str, convolves: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ranspec_jax.runtime.layers import PointwiseConv
+
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    layer = PointwiseConv(3, 4, strides=2, rngs=nnx.Rngs(0))
+    written = jax.make_jaxpr(layer)(np.zeros((2, 5, 4, 3), np.float32))
+    assert [array.shape for array in written.out_avals] == [(2, 3, 2, 4)]
+    assert ("conv_general_dilated" in str(written)) == convolves
+
+
 TINY = """
 name: tiny
 source: A test

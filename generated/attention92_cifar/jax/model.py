@@ -7,7 +7,7 @@ from __future__ import annotations
 from flax import nnx
 from jax import Array
 
-from layers import BatchNorm, max_pool, resize_bilinear
+from layers import BatchNorm, PointwiseConv, max_pool, resize_bilinear
 
 
 class Stem(nnx.Module):
@@ -29,26 +29,16 @@ class ProjectionBottleneck(nnx.Module):
     def __init__(self, in_channels: int, channels: int, stride: int, *, rngs: nnx.Rngs) -> None:
         width = channels // 4
         self.norm1 = BatchNorm(in_channels)
-        self.shortcut = nnx.Conv(
-            in_channels,
-            channels,
-            kernel_size=(1, 1),
-            strides=stride,
-            padding=0,
-            use_bias=False,
-            rngs=rngs,
+        self.shortcut = PointwiseConv(
+            in_channels, channels, strides=stride, use_bias=False, rngs=rngs
         )
-        self.conv1 = nnx.Conv(
-            in_channels, width, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv1 = PointwiseConv(in_channels, width, use_bias=False, rngs=rngs)
         self.norm2 = BatchNorm(width)
         self.conv2 = nnx.Conv(
             width, width, kernel_size=(3, 3), strides=stride, padding=1, use_bias=False, rngs=rngs
         )
         self.norm3 = BatchNorm(width)
-        self.conv3 = nnx.Conv(
-            width, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv3 = PointwiseConv(width, channels, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         activated = nnx.relu(self.norm1(x))
@@ -64,17 +54,13 @@ class PreactivationBottleneck(nnx.Module):
     def __init__(self, channels: int, *, rngs: nnx.Rngs) -> None:
         width = channels // 4
         self.norm1 = BatchNorm(channels)
-        self.conv1 = nnx.Conv(
-            channels, width, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv1 = PointwiseConv(channels, width, use_bias=False, rngs=rngs)
         self.norm2 = BatchNorm(width)
         self.conv2 = nnx.Conv(
             width, width, kernel_size=(3, 3), padding=1, use_bias=False, rngs=rngs
         )
         self.norm3 = BatchNorm(width)
-        self.conv3 = nnx.Conv(
-            width, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv3 = PointwiseConv(width, channels, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         y = self.conv1(nnx.relu(self.norm1(x)))
@@ -96,13 +82,9 @@ class SoftMaskDepth3(nnx.Module):
         self.skip1 = PreactivationBottleneck(channels, rngs=rngs)
         self.up1 = PreactivationBottleneck(channels, rngs=rngs)
         self.norm1 = BatchNorm(channels)
-        self.conv1 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv1 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
         self.norm2 = BatchNorm(channels)
-        self.conv2 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv2 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         down1 = self.down1(max_pool(x, 3, stride=2, padding="ceil"))
@@ -148,13 +130,9 @@ class SoftMaskDepth2(nnx.Module):
         self.skip1 = PreactivationBottleneck(channels, rngs=rngs)
         self.up1 = PreactivationBottleneck(channels, rngs=rngs)
         self.norm1 = BatchNorm(channels)
-        self.conv1 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv1 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
         self.norm2 = BatchNorm(channels)
-        self.conv2 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv2 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         down1 = self.down1(max_pool(x, 3, stride=2, padding="ceil"))
@@ -194,13 +172,9 @@ class SoftMaskDepth1(nnx.Module):
         self.down1 = PreactivationBottleneck(channels, rngs=rngs)
         self.bottom = PreactivationBottleneck(channels, rngs=rngs)
         self.norm1 = BatchNorm(channels)
-        self.conv1 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv1 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
         self.norm2 = BatchNorm(channels)
-        self.conv2 = nnx.Conv(
-            channels, channels, kernel_size=(1, 1), padding=0, use_bias=False, rngs=rngs
-        )
+        self.conv2 = PointwiseConv(channels, channels, use_bias=False, rngs=rngs)
 
     def __call__(self, x: Array) -> Array:
         y = self.down1(max_pool(x, 3, stride=2, padding="ceil"))
