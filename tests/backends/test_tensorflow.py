@@ -223,6 +223,7 @@ def test_a_run_that_was_ended_goes_on_bit_for_bit(built: Path) -> None:
     whole = run(built, "--output", "whole")
     assert whole.returncode == 0, whole.stderr
     assert "test accuracy:" in whole.stdout
+    assert "what it was taken for" in (built / "whole" / "report.html").read_text()
     parts = "--output", "parts", "--log-every", "1"
     ended_by_a_signal(built, *parts, "--iterations", "20")
     stopped, _ = checkpoint.load(built / "parts" / "checkpoint.safetensors")

@@ -119,6 +119,28 @@ def test_the_run_is_that_of_one_device(
     assert found[-1]["test_loss"] == pytest.approx(expected[-1]["test_loss"], rel=1e-9)
 
 
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of images, four of each class to train on and one to test on."""
+    from PIL import Image
+
+    root = tmp_path_factory.mktemp("images")
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 4), ("test", 1)):
+        for label in range(10):
+            (root / part / f"{label}").mkdir(parents=True)
+            for number in range(count):
+                pixels = generator.integers(0, 256, (12, 10), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / part / f"{label}" / f"{number}.jpg")
+    return root
+
+
+def test_streamed_images_train_as_those_on_the_devices(built: Path, images: Path) -> None:
+    arguments = "--data-dir", str(images), "--devices", "2"
+    streamed = trained(built, "streamed", "--stream", *arguments)
+    assert distance(trained(built, "resident", "--no-stream", *arguments), streamed) < 1e-9
+
+
 def test_local_batch_norm_is_another_run(built: Path, alone: Tensors) -> None:
     tensors = trained(built, "local", "--devices", "2", "--local-batch-norm")
     assert distance(tensors, alone) > 1e-6

@@ -211,7 +211,9 @@ TENSORFLOW_FAULTS: Mapping[str, Fault] = {
     "decay of every parameter": runtime(
         LOSSES, "weights.py", "penalty if id(v) in decayed else 0.0", "penalty"
     ),
-    "no Nesterov": runtime(LOSSES, "optimizer.py", "if self.nesterov", "if False"),
+    "no Nesterov": runtime(
+        LOSSES, "optimizer.py", "use_nesterov=self.nesterov", "use_nesterov=False"
+    ),
     "sum for the mean of the loss": train(
         LOSS, "tf.nn.compute_average_loss(losses)", "tf.reduce_sum(losses)"
     ),

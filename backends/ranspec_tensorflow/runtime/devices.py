@@ -19,6 +19,7 @@ import numpy as np
 import tensorflow as tf
 
 from ranspec.runtime.data import Dataset
+from ranspec.runtime.report import Predictions
 from ranspec.runtime.run import INTERRUPTED
 from ranspec.runtime.settings import Positive, fail
 from ranspec.runtime.streaming import Ahead, StreamedDataset, ahead, rows
@@ -62,10 +63,10 @@ class Batch(NamedTuple):
 
 
 class Rows(NamedTuple):
-    """Rows of a dataset, and which of them count."""
+    """Rows of a dataset, and their places in a batch."""
 
     indices: np.ndarray
-    counted: np.ndarray
+    places: np.ndarray
 
 
 class Devices:
@@ -164,6 +165,26 @@ class Devices:
         put = tf.constant([rates[step] for step in filled if rates], keras.config.floatx())
         return self._compiled[function](data.source, shared, put, tf.constant(len(batches)))
 
+    def over_images(
+        self, function: Callable[[tf.Tensor], tf.Tensor], settings: Any
+    ) -> Callable[[DeviceData], np.ndarray]:
+        """Return a function that gives for a dataset what `function` gives for batches of images.
+
+        `function` is to return an array [n, m] for n images, the other then returns [N, m].
+        """
+        size = self.evaluation_size(settings)
+
+        def over_batch(images: tf.Tensor, labels: tf.Tensor, rows: Rows) -> tf.Tensor:
+            # With zeros in the place of what other devices give: all are added up.
+            own = function(images)
+            return tf.scatter_nd(rows.places[:, None], own, (size, own.shape[1]))
+
+        def over_dataset(data: DeviceData) -> np.ndarray:
+            parts = [self.run(over_batch, data, [batch])[0] for batch in data.batches(size)]
+            return np.concatenate(parts)[: len(data)]
+
+        return over_dataset
+
     def _all(
         self, function: Callable[..., Any], source: Any, shared: Any, rates: Any, count: tf.Tensor
     ) -> tf.Tensor:
@@ -229,12 +250,16 @@ class DeviceData:
 
     def batches(self, size: int) -> Ahead[Batch]:
         """Return an iterator of all rows in order, `size` at a time; the last may repeat a row."""
+        places = np.arange(size, dtype=np.int32)
 
         def make(start: int) -> Batch:
-            indices = np.arange(start, start + size, dtype=np.int32)
-            return self.batch(Rows(np.minimum(indices, len(self) - 1), indices < len(self)))
+            return self.batch(Rows(np.minimum(start + places, len(self) - 1), places))
 
         return ahead(make, range(0, len(self), size))
+
+    def predictions(self, logarithms: np.ndarray) -> Predictions:
+        """Return for a report what the logarithms of probabilities [N, classes] say."""
+        return Predictions.of(self.dataset, logarithms)
 
 
 class Profile:

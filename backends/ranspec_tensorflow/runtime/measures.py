@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import log
+from typing import Any
 
 import keras
 import tensorflow as tf
+from numpy.typing import NDArray
 
 
 def class_targets(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf.Tensor:
@@ -18,18 +21,20 @@ def class_targets(labels: tf.Tensor, classes: int, smoothing: float = 0.0) -> tf
     return (1 - smoothing) * targets + smoothing / classes if smoothing else targets
 
 
-def measure(log_probabilities: tf.Tensor, labels: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:
-    """Return cross-entropy, right answers and those among the top 5, summed over a batch.
+def measure(
+    predictions: NDArray[Any], labels: NDArray[Any], names: Sequence[str]
+) -> dict[str, float]:
+    """Return the means of what is named of cross-entropy, right answers, those among the top 5.
 
-    Takes logarithms of probabilities [N, classes], labels [N], and which of the images count, bool
-    [N]; returns float64 [3]. A tie counts against a label in the top 5.
+    Takes logarithms of probabilities [N, classes] and labels [N]. A tie counts against a label in
+    the top 5.
     """
-    own = tf.gather(log_probabilities, labels, axis=1, batch_dims=1)
-    correct = tf.argmax(log_probabilities, axis=1) == labels
-    lower = tf.math.count_nonzero(log_probabilities < own[:, None], axis=1)
-    in_top5 = lower >= log_probabilities.shape[1] - 5
+    own = tf.gather(predictions, labels, axis=1, batch_dims=1)
+    correct = tf.argmax(predictions, axis=1) == labels
+    lower = tf.math.count_nonzero(predictions < own[:, None], axis=1)
+    in_top5 = lower >= predictions.shape[1] - 5
     values = tf.stack([tf.cast(item, tf.float64) for item in (-own, correct, in_top5)])
-    return tf.reduce_sum(tf.where(counted, values, 0), axis=1)
+    return dict(zip(names, tf.reduce_mean(values, axis=1).numpy().tolist(), strict=False))
 
 
 def log_mean_softmax(logits: tf.Tensor) -> tf.Tensor:

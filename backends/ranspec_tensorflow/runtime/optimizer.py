@@ -1,7 +1,8 @@
 """SGD, RMSProp and Adam in PyTorch's form, with an L2 penalty; gradients in parts, and clipped.
 
 Keras' own keep the learning rate inside the velocity, decay weights apart from the gradient, and
-correct Adam's bias after adding epsilon; their RMSProp adds it within the root.
+correct Adam's bias after adding epsilon; their RMSProp adds it within the root. SGD is one
+kernel for each variable: of small ones the number of operations decides the time.
 """
 
 from __future__ import annotations
@@ -65,14 +66,15 @@ class PenalizedOptimizer(keras.optimizers.Optimizer):
         if penalty := self.penalties[index]:
             gradient = gradient + penalty * variable
         slots = [self.slots[name][index].value for name in self.slot_names]
-        rate = tf.cast(learning_rate, variable.dtype)
-        variable.assign_sub(rate * self.direction(gradient, *slots))
+        self.step(variable, gradient, tf.cast(learning_rate, variable.dtype), *slots)
         if self.averages:
             average = self.averages[index].value
             average.assign(self.average * average + (1 - self.average) * variable)
 
-    def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
-        """Update a variable's state; return what to subtract from it, times the learning rate."""
+    def step(
+        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, *slots: tf.Variable
+    ) -> None:
+        """Update a variable and its state."""
         raise NotImplementedError
 
 
@@ -86,11 +88,18 @@ class SGD(PenalizedOptimizer):
         self.momentum = momentum
         self.nesterov = nesterov
 
-    def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
-        (slot,) = slots
-        velocity = self.momentum * slot + gradient
-        slot.assign(velocity)
-        return gradient + self.momentum * velocity if self.nesterov else velocity
+    def step(
+        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, *slots: tf.Variable
+    ) -> None:
+        (velocity,) = slots
+        tf.raw_ops.ResourceApplyMomentum(
+            var=variable.handle,
+            accum=velocity.handle,
+            lr=rate,
+            grad=gradient,
+            momentum=self.momentum,
+            use_nesterov=self.nesterov,
+        )
 
 
 class RMSProp(PenalizedOptimizer):
@@ -103,11 +112,13 @@ class RMSProp(PenalizedOptimizer):
         self.decay = decay
         self.epsilon = epsilon
 
-    def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
+    def step(
+        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         (slot,) = slots
         second_moment = self.decay * slot + (1 - self.decay) * tf.square(gradient)
         slot.assign(second_moment)
-        return gradient / (tf.sqrt(second_moment) + self.epsilon)
+        variable.assign_sub(rate * (gradient / (tf.sqrt(second_moment) + self.epsilon)))
 
 
 class Adam(PenalizedOptimizer):
@@ -123,7 +134,9 @@ class Adam(PenalizedOptimizer):
         self.beta2 = beta2
         self.epsilon = epsilon
 
-    def direction(self, gradient: tf.Tensor, *slots: tf.Variable) -> tf.Tensor:
+    def step(
+        self, variable: tf.Variable, gradient: tf.Tensor, rate: tf.Tensor, *slots: tf.Variable
+    ) -> None:
         first, second = slots
         first_moment = self.beta1 * first + (1 - self.beta1) * gradient
         second_moment = self.beta2 * second + (1 - self.beta2) * tf.square(gradient)
@@ -131,7 +144,8 @@ class Adam(PenalizedOptimizer):
         second.assign(second_moment)
         corrected = second_moment / self._correction(self.beta2, gradient.dtype)
         root = tf.sqrt(corrected) + self.epsilon
-        return first_moment / self._correction(self.beta1, gradient.dtype) / root
+        direction = first_moment / self._correction(self.beta1, gradient.dtype) / root
+        variable.assign_sub(rate * direction)
 
     def _correction(self, beta: float, dtype: tf.DType) -> tf.Tensor:
         steps = tf.cast(self.iterations + 1, tf.float64)

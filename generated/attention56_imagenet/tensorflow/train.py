@@ -17,6 +17,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
+import numpy as np
 import tensorflow as tf
 from tensorflow import Tensor
 
@@ -25,7 +26,7 @@ import recipe
 import weights
 from augment import DeviceStatistics, put_statistics
 from data import DataOptions, DataSets, Statistics
-from devices import Batch, DeviceData, DeviceOptions, Devices, Profile, Rows
+from devices import Batch, DeviceData, DeviceOptions, Devices, Profile
 from initialization import draw_kernels
 from measures import class_targets, log_mean_softmax, measure
 from metrics import accuracies
@@ -82,22 +83,17 @@ def train_step(
     return loss
 
 
-def make_evaluation(
+def make_predict(
     model: keras.Model, statistics: DeviceStatistics, devices: Devices, settings: Settings
-) -> Callable[[DeviceData], dict[str, float]]:
-    """Return a function that gives the mean of each measure over a dataset."""
+) -> Callable[[DeviceData], np.ndarray]:
+    """Return a function that gives the logarithms of probabilities [N, classes] of a dataset."""
 
-    def sums(images: Tensor, labels: Tensor, rows: Rows) -> Tensor:
+    def predict(images: Tensor) -> Tensor:
         crops = [recipe.test_images(images, crop, statistics) for crop in recipe.CROPS]
         logits = [tf.cast(model(crop, training=False), keras.config.floatx()) for crop in crops]
-        return measure(log_mean_softmax(tf.stack(logits)), labels, rows.counted)
+        return log_mean_softmax(tf.stack(logits))
 
-    def evaluate(data: DeviceData) -> dict[str, float]:
-        batches = data.batches(devices.evaluation_size(settings))
-        totals = sum(devices.run(sums, data, [batch])[0] for batch in batches)
-        return dict(zip(recipe.MEASURES, (totals / len(data)).numpy().tolist(), strict=False))
-
-    return evaluate
+    return devices.over_images(predict, settings)
 
 
 def train(
@@ -111,8 +107,9 @@ def train(
     """Train to the end of the run, with evaluations and checkpoints."""
     statistics = put_statistics(data.statistics, keras.config.floatx())
     training = DeviceData(data.training, devices)
-    watched = DeviceData(data.validation or data.test, devices)
-    evaluate = make_evaluation(model, statistics, devices, settings)
+    test = DeviceData(data.test, devices)
+    watched = DeviceData(data.validation, devices) if data.validation else test
+    predict = make_predict(model, statistics, devices, settings)
 
     def make_batch(step: int) -> Batch:
         return training.batch(recipe.draw(step, len(training), settings, training.sizes))
@@ -131,18 +128,19 @@ def train(
             profile.add(len(steps))
             if run.evaluation_due():
                 with optimizer.averaged():
-                    run.evaluated(evaluate(watched))
+                    predictions = predict(watched)
+                run.evaluated(measure(predictions, watched.dataset.labels, recipe.MEASURES))
             if run.checkpoint_due():
                 run.save(weights.state(model, optimizer) | data.statistics.tensors())
         best = run.best
         if best is not None:
             best = checkpoint.select(best, weights.state(model, optimizer))
             weights.load(model, best, optimizer, run.progress.best_step)
-        tested = run.tested
-        if tested is None:
+        if run.tested is None:
             with optimizer.averaged():
-                tested = evaluate(DeviceData(data.test, devices))
-        run.finished(tested)
+                predictions = predict(test)
+        results = measure(predictions, data.test.labels, recipe.MEASURES)
+        run.finished(results, test.predictions(predictions))
 
 
 def main(settings: Settings, devices: Devices) -> None:
@@ -158,9 +156,11 @@ def main(settings: Settings, devices: Devices) -> None:
         known = Statistics.from_tensors(tensors)
         data = recipe.load(settings, settings, statistics=known, training=False)
         statistics = put_statistics(data.statistics, keras.config.floatx())
-        evaluate = make_evaluation(model, statistics, devices, settings)
-        results = evaluate(DeviceData(data.test, devices))
-        print(f"test accuracy: {accuracies(results)}")
+        predict = make_predict(model, statistics, devices, settings)
+        predictions = predict(DeviceData(data.test, devices))
+        results = measure(predictions, data.test.labels, recipe.MEASURES)
+        if devices.writes:
+            print(f"test accuracy: {accuracies(results)}")
         return
     data = recipe.load(settings, settings)
     optimizer = make_optimizer(model, settings)
