@@ -7,12 +7,13 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 SPEC ?= attention_digits
 BACKEND ?= torch
 
-.PHONY: run test exhaustive check generated clean
+.PHONY: run test exhaustive check browser generated clean
 
 run: $(VENV)/torch.installed
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/ranspec train $(SPEC) --backend $(BACKEND)
 
-test: check
+test:
+	$(MAKE) --jobs 2 check browser
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 exhaustive: $(VENV)/all.installed
@@ -23,6 +24,16 @@ check: $(VENV)/all.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# For the tests of pages, which are skipped where there is none and none can be installed.
+browser:
+	@for name in chromium chromium-browser google-chrome; do \
+	    command -v $$name > /dev/null && exit; \
+	done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+	    apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+	    apt-get install -qq --no-install-recommends chromium > /dev/null; \
+	fi || echo "no browser could be installed"
 
 generated: $(VENV)/torch.installed
 	$(BIN)/python -m tests.generated

@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from ranspec.cli.build import build
+from ranspec.cli.card import card
 from ranspec.cli.check import check
 from ranspec.cli.compare import compare
 from ranspec.cli.count import count
@@ -217,4 +218,11 @@ app.command(
         "ranspec weights attention56_cifar -o initial.safetensors --force",
     )
 )(weights)
+app.command(
+    epilog=examples(
+        "ranspec card attention92_cifar",
+        "ranspec card my_network.yaml -o my_network.html",
+        "ranspec card attention56_cifar --set attention.activation=spatial",
+    )
+)(card)
 app.add_typer(study)

@@ -12,6 +12,11 @@ from typing import Any, TextIO
 import typer
 
 from ranspec.errors import printable
+from ranspec.numbers import integer as integer
+from ranspec.numbers import megabytes as megabytes
+from ranspec.numbers import percent as percent
+from ranspec.numbers import scaled as scaled
+from ranspec.numbers import shape as shape
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,31 +100,3 @@ def styled(stream: TextIO) -> bool:
 
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not plain
-
-
-def integer(value: int) -> str:
-    """Write an exact number: 1,030,394."""
-    return f"{value:,}"
-
-
-def scaled(value: float) -> str:
-    """Write a number in thousands, millions or billions: 6.271 G."""
-    for limit, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.4g} {letter}"
-    return f"{value:g}"
-
-
-def megabytes(value: int) -> str:
-    """Write a number of bytes in MiB."""
-    return f"{value / 2**20:.1f} MiB"
-
-
-def percent(ratio: float) -> str:
-    """Write a relative difference: +1.3 %."""
-    return f"{100 * ratio:+.1f} %"
-
-
-def shape(sizes: Sequence[int]) -> str:
-    """Write a shape: 32x32x3."""
-    return "x".join(map(str, sizes))

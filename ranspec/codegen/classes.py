@@ -27,7 +27,7 @@ from ranspec.codegen.code import (
     rewrite,
 )
 from ranspec.codegen.names import bound_names, check_names, class_names
-from ranspec.codegen.statements import arrange, name_variables
+from ranspec.codegen.statements import arrange, computed_nodes, name_variables
 from ranspec.ir.decomposition import decomposed
 from ranspec.ir.definitions import Definition
 from ranspec.ir.dimension import Named, arguments_of
@@ -51,6 +51,8 @@ class ClassText:
     inputs: tuple[str, ...]
     statements: tuple[str, ...]
     """Lines of the forward method's body."""
+    computed: tuple[tuple[str, ...], ...]
+    """For each of its statements, the names of the nodes that it computes."""
     is_network: bool
 
     def constructor(self, keywords: str = "") -> str:
@@ -166,6 +168,7 @@ class _ClassWriter:
             assignments=tuple(self._assignments()),
             inputs=trace.inputs,
             statements=tuple(lines),
+            computed=computed_nodes(trace, statements),
             is_network=is_network,
         )
 

@@ -34,6 +34,22 @@ def arrange(trace: Trace, expression_of: Mapping[int, Code]) -> list[Statement]:
     return _Arranger(trace, expression_of).run()
 
 
+def computed_nodes(trace: Trace, statements: Sequence[Statement]) -> tuple[tuple[str, ...], ...]:
+    """Return, for each statement, the names of the nodes that it computes, in their order."""
+    place: dict[int, int] = {}
+    for index, statement in enumerate(statements):
+        place.setdefault(statement.value, index)  # The last may return what an earlier one made.
+    for node in reversed(trace.nodes):  # What is no statement is nested in its consumer's.
+        for value in node.inputs:
+            if node.output in place:
+                place.setdefault(value, place[node.output])
+    names: list[list[str]] = [[] for _ in statements]
+    for node in trace.nodes:
+        if node.output in place:
+            names[place[node.output]].append(node.name)
+    return tuple(map(tuple, names))
+
+
 def name_variables(
     trace: Trace, statements: Sequence[Statement], *, taken: Collection[str] = ()
 ) -> dict[int, str]:
