@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import RawIOBase
 from pathlib import Path
 from typing import Any
 
@@ -22,25 +23,34 @@ needs_browser = pytest.mark.skipif(
     reason=f"none of {', '.join(NAMES)} is installed; `make test` installs it where apt-get may",
 )
 LAUNCH = """
-import os, sys
-ends = [os.dup(int(end)) for end in sys.argv[1:3]]
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
 for target, end in zip((3, 4), ends):
     os.dup2(end, target)
 os.execv(sys.argv[3], sys.argv[3:])
 """
 """The browser reads requests from descriptor 3 and answers to 4."""
 
-KEYS = {"ArrowDown": 40, "ArrowUp": 38, "ArrowRight": 39, "ArrowLeft": 37, "Home": 36, "End": 35,
-        "Enter": 13, "Tab": 9}
+KEYS = {
+    "ArrowDown": 40,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowLeft": 37,
+    "Home": 36,
+    "End": 35,
+    "Enter": 13,
+    "Tab": 9,
+}
 
 
 class Browser:
     """A browser with one page open."""
 
-    def __init__(self, process: subprocess.Popen[bytes], requests: int, answers: int) -> None:
-        self._process = process
-        self._requests = os.fdopen(requests, "wb", buffering=0)
-        self._answers = os.fdopen(answers, "rb", buffering=0)
+    _session: str | None = None
+
+    def __init__(self, requests: RawIOBase, answers: RawIOBase) -> None:
+        self._requests = requests
+        self._answers = answers
         self._received = b""
         self._number = 0
         self._events: list[dict[str, Any]] = []
@@ -50,8 +60,6 @@ class Browser:
         ]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.ask(f"{domain}.enable")
-
-    _session: str | None = None
 
     def open(self, page: Path, fragment: str = "") -> None:
         """Open a file and wait until all of it is there and its scripts have run."""
@@ -88,7 +96,10 @@ class Browser:
     def resize(self, width: int, height: int) -> None:
         self.ask(
             "Emulation.setDeviceMetricsOverride",
-            width=width, height=height, deviceScaleFactor=1, mobile=width < 600,
+            width=width,
+            height=height,
+            deviceScaleFactor=1,
+            mobile=width < 600,
         )
 
     def prefer(self, colours: str) -> None:
@@ -141,12 +152,6 @@ class Browser:
         message, _, self._received = self._received.partition(b"\0")
         return dict(json.loads(message))
 
-    def close(self) -> None:
-        self._requests.close()
-        self._answers.close()
-        self._process.kill()
-        self._process.wait()
-
 
 @contextmanager
 def browser(home: Path) -> Iterator[Browser]:
@@ -155,10 +160,18 @@ def browser(home: Path) -> Iterator[Browser]:
     their_requests, our_requests = os.pipe()
     our_answers, their_answers = os.pipe()
     arguments = [
-        COMMAND, "--headless", "--no-sandbox", "--remote-debugging-pipe", "--disable-gpu",
-        "--hide-scrollbars", "--no-first-run", "--disable-extensions",
-        "--disable-background-networking", "--disable-component-update",
-        f"--user-data-dir={home}", "about:blank",
+        COMMAND,
+        "--headless",
+        "--no-sandbox",
+        "--remote-debugging-pipe",
+        "--disable-gpu",
+        "--hide-scrollbars",
+        "--no-first-run",
+        "--disable-extensions",
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={home}",
+        "about:blank",
     ]
     ends = (their_requests, their_answers)
     process = subprocess.Popen(
@@ -171,8 +184,12 @@ def browser(home: Path) -> Iterator[Browser]:
     )
     for end in ends:
         os.close(end)
-    started = Browser(process, our_requests, our_answers)
     try:
-        yield started
+        with (
+            os.fdopen(our_requests, "wb", 0) as requests,
+            os.fdopen(our_answers, "rb", 0) as answers,
+        ):
+            yield Browser(requests, answers)
     finally:
-        started.close()
+        process.kill()
+        process.wait()

@@ -49,13 +49,17 @@ def card(
     from ranspec.codegen.build import default_folder
     from ranspec.pages.card import card as page
     from ranspec.pages.document import is_own
-    from ranspec.pages.studies import jobs_by_spec, trained
     from ranspec.spec import load_spec
 
     loaded = load_spec(spec, overrides)
     path = output or Path(f"{default_folder(loaded, 'card').parent.name}.html")
     require_suffix(path, ".html", ".htm")
     refuse_existing(path, force=force or is_own(path))
-    results = trained(loaded, jobs_by_spec(studies or STUDIES))
+    folder = studies or STUDIES
+    results = []
+    if folder.is_dir():
+        from ranspec.pages.studies import jobs_by_spec, trained
+
+        results = trained(loaded, jobs_by_spec(folder))
     write_whole(path, page(loaded, results=results))
     message(f"wrote {path}")

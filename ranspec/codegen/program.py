@@ -11,6 +11,7 @@ from ranspec.codegen.backend import CodeBackend, Request
 from ranspec.codegen.classes import ClassText, docstring, write_classes
 from ranspec.codegen.imports import imported_modules
 from ranspec.codegen.render import own_templates, template_environment
+from ranspec.ir.graph import Graph
 
 MODEL, RECIPE = "model.py.j2", "recipe.py"
 
@@ -19,16 +20,24 @@ def write_program(backend: CodeBackend, request: Request) -> dict[str, str]:
     """Return the files of a backend that writes Python."""
     context = request.context
     environment = template_environment(backend.package)
-    classes = write_classes(request.graph, backend)
-    rendered = {}
+    model, _ = write_model(backend, request.graph, context)
+    rendered = {MODEL.removesuffix(".j2"): model}
     for template in own_templates(backend.package):
-        more = _model(backend, classes, context) if template == MODEL else {}
-        rendered[template.removesuffix(".j2")] = environment.get_template(template).render(
-            **context, **more
-        )
+        if template != MODEL:
+            text = environment.get_template(template).render(**context)
+            rendered[template.removesuffix(".j2")] = text
     rendered[RECIPE] = environment.get_template(f"{RECIPE}.j2").render(**context)
     modules = _runtime_files("ranspec.runtime") | _runtime_files(f"{backend.package}.runtime")
     return _reached(rendered, modules)
+
+
+def write_model(
+    backend: CodeBackend, graph: Graph, context: Mapping[str, Any]
+) -> tuple[str, list[ClassText]]:
+    """Return `model.py` alone, and its classes; of a template's context it needs `spec`."""
+    classes = write_classes(graph, backend)
+    template = template_environment(backend.package).get_template(MODEL)
+    return template.render(**context, **_model(backend, classes, context)), classes
 
 
 def _reached(rendered: Mapping[str, str], modules: Mapping[str, str]) -> dict[str, str]:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ranspec.analysis.count import count
 from ranspec.analysis.ledger import entry
 from ranspec.codegen.backend import CodeBackend, installed_backends
-from ranspec.codegen.render import refuse_reserved_names, render_files
+from ranspec.codegen.render import refuse_reserved_names
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
 from ranspec.pages.document import document
 from ranspec.pages.highlight import highlighted
 from ranspec.pages.listing import Listing, list_code
 from ranspec.pages.parity import parity
-from ranspec.pages.studies import Trained
 from ranspec.pages.tree import Part, Pool
 from ranspec.spec import LoadedSpec
 from ranspec.spec.writer import write_spec
+
+if TYPE_CHECKING:
+    from ranspec.pages.studies import Trained
 
 
 def card(
@@ -33,8 +34,8 @@ def card(
     """Return a spec's card as an HTML page.
 
     `name` is what it is called there, by default as in `ranspec list`. `in_site` adds links to the
-    pages that a site has beside it. Raises what `render_files` raises for a spec that a backend
-    cannot write.
+    pages that a site has beside it. Raises `SpecError` or `UnsupportedError` where a backend
+    cannot write the network.
     """
     graph = compile_spec(loaded)
     name = name or loaded.source.name
@@ -94,8 +95,7 @@ def _listings(loaded: LoadedSpec, graph: Graph) -> Iterator[Listing]:
     backends = [backend for backend in installed_backends() if isinstance(backend, CodeBackend)]
     refuse_reserved_names(loaded, graph, backends)
     for backend in sorted(backends, key=lambda backend: backend.name, reverse=True):
-        code = render_files(loaded, backend)["model.py"]
-        yield list_code(graph, backend, str(code))
+        yield list_code(loaded, graph, backend)
 
 
 def _code_data(listing: Listing) -> Mapping[str, Any]:

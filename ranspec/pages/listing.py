@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from ranspec.codegen.backend import CodeBackend
-from ranspec.codegen.classes import ClassText, write_classes
+from ranspec.codegen.classes import ClassText
 from ranspec.codegen.names import class_names
+from ranspec.codegen.program import write_model
 from ranspec.ir.decomposition import decomposed
 from ranspec.ir.graph import Graph
 from ranspec.ir.trace import BlockNode, Trace
+from ranspec.spec import LoadedSpec
 
 Span = tuple[int, int]
 """The first and the last of some lines, the first of a file being 1."""
@@ -37,10 +39,11 @@ class Listing:
     """By the class's name in the graph, which is that of the code unless it was taken there."""
 
 
-def list_code(graph: Graph, backend: CodeBackend, code: str) -> Listing:
-    """Find every class and all its parts in a backend's `model.py`, given as `code`."""
+def list_code(loaded: LoadedSpec, graph: Graph, backend: CodeBackend) -> Listing:
+    """Write a backend's `model.py`, and find every class and all its parts there."""
+    code, written_classes = write_model(backend, graph, {"spec": loaded.spec, "backend": backend})
+    texts = {text.name: text for text in written_classes}
     found = {node.name: node for node in ast.parse(code).body if isinstance(node, ast.ClassDef)}
-    texts = {text.name: text for text in write_classes(graph, backend)}
     written = {
         definition.class_name: definition.trace
         for definition in decomposed(graph, backend.operations).definitions

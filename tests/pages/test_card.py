@@ -1,0 +1,292 @@
+"""A card in a real browser: it opens at once, asks for nothing, and keys lead through it."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from ranspec.analysis.count import count
+from ranspec.cli.app import app
+from ranspec.compile import compile_spec
+from ranspec.pages.card import card
+from ranspec.pages.studies import Trained
+from ranspec.spec import load_spec
+from tests.browser import Browser, browser, needs_browser
+from tests.machine import slowness
+from tests.rendering import loaded
+
+LARGE = "attention452_cifar"
+HOSTILE = "</script><script>console.log('ran')</script><img src=x onerror=console.log(1)>"
+
+
+@pytest.fixture(scope="module")
+def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cards")
+    for spec in ("attention56_cifar", LARGE):
+        (folder / f"{spec}.html").write_text(card(loaded(spec)), encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with browser(tmp_path_factory.mktemp("browser")) as started:
+        yield started
+
+
+@pytest.fixture
+def page(shared: Browser) -> Browser:
+    shared.resize(1440, 900)
+    shared.prefer("light")
+    return shared
+
+
+def focused(page: Browser) -> str:
+    return str(page.value("document.activeElement.querySelector('.name').textContent"))
+
+
+@needs_browser
+@pytest.mark.parametrize("spec", ["attention56_cifar", LARGE])
+def test_a_card_opens_at_once_and_asks_for_nothing(page: Browser, cards: Path, spec: str) -> None:
+    file = cards / f"{spec}.html"
+    assert file.stat().st_size < 400_000
+    page.open(file)
+    loading = "performance.getEntriesByType('navigation')[0].loadEventEnd"
+    assert page.value(loading) < 1000 * slowness()
+    assert page.complaints() == []
+    assert page.requests() == [file.resolve().as_uri()]
+
+
+@needs_browser
+def test_all_blocks_of_the_largest_network_open_without_lag(page: Browser, cards: Path) -> None:
+    page.open(cards / f"{LARGE}.html")
+    script = """(() => {
+        const start = performance.now();
+        document.getElementById("open-all").click();
+        document.getElementById("tree").offsetHeight;
+        return performance.now() - start;
+    })()"""
+    assert page.value(script) < 2000 * slowness()
+    counted = count(compile_spec(loaded(LARGE)))
+    assert page.value("document.querySelectorAll('.leaf').length") == len(counted.graph.layers)
+    page.value("document.getElementById('close-all').click()")
+    assert (
+        page.value("[...document.querySelectorAll('.row')].filter(r => r.offsetHeight).length") == 6
+    )
+    assert page.complaints() == []
+
+
+@needs_browser
+def test_keys_lead_through_the_tree(page: Browser, cards: Path) -> None:
+    page.open(cards / "attention56_cifar.html")
+    page.value("document.getElementById('close-all').click()")
+    page.value("document.getElementById('tree').focus()")
+    assert focused(page) == "attention56_cifar"
+    page.press("ArrowDown", "ArrowDown")
+    assert focused(page) == "stage1"
+    assert page.value("document.activeElement.getAttribute('aria-expanded')") == "false"
+    page.press("ArrowRight")
+    assert page.value("document.activeElement.getAttribute('aria-expanded')") == "true"
+    page.press("ArrowRight", "ArrowDown")
+    assert focused(page) == "1"
+    page.press("Enter", "ArrowDown")
+    assert focused(page) == "before"
+    page.press("ArrowLeft", "ArrowLeft")
+    assert page.value("document.activeElement.getAttribute('aria-expanded')") == "false"
+    page.press("ArrowUp", "ArrowUp", "ArrowLeft", "ArrowLeft")
+    assert focused(page) == "attention56_cifar"
+    page.press("End")
+    assert focused(page) == "head"
+    page.press("Home", "ArrowDown", "*", "End")
+    assert focused(page) == "classifier"
+    assert page.value("document.querySelectorAll('#tree [tabindex=\"0\"]').length") == 1
+    assert page.complaints() == []
+
+
+@needs_browser
+def test_the_tree_says_what_it_is_to_readers_that_do_not_see_it(page: Browser, cards: Path) -> None:
+    page.open(cards / "attention56_cifar.html")
+    stage = "document.querySelectorAll('[role=treeitem][aria-level=\"2\"]')[1]"
+    wanted = {"aria-posinset": "2", "aria-setsize": "5", "aria-level": "2"}
+    for name, value in wanted.items():
+        assert page.value(f"{stage}.getAttribute('{name}')") == value
+    label = page.value(f"{stage}.getAttribute('aria-label')")
+    assert label.startswith("stage1, ProjectionBottleneck, AttentionModuleDepth3")
+    assert "output 32 by 32 by 64, 72,224 parameters, 7.0 %" in label
+    assert page.value("document.querySelector('#tree').getAttribute('role')") == "tree"
+
+
+@needs_browser
+def test_the_chosen_block_is_marked_in_every_framework(page: Browser, cards: Path) -> None:
+    page.open(cards / "attention56_cifar.html")
+    page.value("document.getElementById('tree').focus()")
+    page.press("End", "ArrowRight", "End")
+    assert focused(page) == "classifier"
+    marked = page.value(
+        "[...document.querySelectorAll('.column')].map("
+        "column => [...column.querySelectorAll('.mark')].map(line => line.textContent).join(''))"
+    )
+    assert len(marked) == 3
+    for code in marked:
+        assert "self.classifier = " in code
+        assert "return self.classifier(" in code
+    visible = """[...document.querySelectorAll(".column")].every((column) => {
+        const pane = column.querySelector("pre").getBoundingClientRect();
+        const line = column.querySelector(".mark").getBoundingClientRect();
+        return line.top >= pane.top && line.bottom <= pane.bottom;
+    })"""
+    assert page.value(visible)
+
+
+@needs_browser
+def test_the_block_under_the_pointer_is_marked_while_it_is_there(
+    page: Browser, cards: Path
+) -> None:
+    page.open(cards / "attention56_cifar.html")
+    page.point("[role=treeitem][aria-level='2'] .row")
+    count_marks = (
+        "[...document.querySelectorAll('.column')].map(c => c.querySelectorAll('.mark').length)"
+    )
+    assert page.value(count_marks) == [2, 2, 2]
+    page.point("h1")
+    assert page.value(count_marks) == [0, 0, 0]
+    page.point("#code-1 .l:nth-child(20)")
+    assert page.value("[...document.querySelectorAll('.column .region')].length") > 20
+
+
+@needs_browser
+@pytest.mark.parametrize("width", [360, 768, 1024, 1440, 2200])
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_a_card_fits_every_width(page: Browser, cards: Path, width: int, colours: str) -> None:
+    page.resize(width, 800)
+    page.prefer(colours)
+    page.open(cards / f"{LARGE}.html")
+    assert page.value("document.documentElement.scrollWidth") == width
+    red = page.value("Number(getComputedStyle(document.body).backgroundColor.match(/[0-9]+/)[0])")
+    assert red > 200 if colours == "light" else red < 60
+
+
+@needs_browser
+def test_colours_can_be_chosen_whatever_the_system_has(page: Browser, cards: Path) -> None:
+    page.open(cards / "attention56_cifar.html")
+    background = "getComputedStyle(document.body).backgroundColor"
+    light = page.value(background)
+    page.value("document.getElementById('theme').click()")
+    assert page.value(background) == light
+    page.value("document.getElementById('theme').click()")
+    assert page.value(background) != light
+    page.value("document.getElementById('theme').click()")
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
+    spec = tmp_path_factory.mktemp("hostile") / "hostile.yaml"
+    text = json.dumps(HOSTILE)
+    spec.write_text(
+        f"extends: attention_digits\nname: hostile\nsource: {text}\nnotes: [{text}]\n"
+        f"paper: {{source: {text}, parameters: 1e6, comment: {text}}}\n"
+    )
+    trained = Trained(HOSTILE, HOSTILE, HOSTILE, 0, False, "failed", HOSTILE, None, None)
+    return card(load_spec(spec), results=[trained])
+
+
+def test_text_of_a_spec_stays_text(hostile: str) -> None:
+    assert "<img" not in hostile
+    assert len(re.findall("<script", hostile)) == len(re.findall("</script>", hostile)) == 2
+    assert html.escape(HOSTILE, quote=False).replace("'", "&#39;") in hostile
+
+
+@needs_browser
+def test_text_of_a_spec_does_not_run(page: Browser, hostile: str, tmp_path: Path) -> None:
+    file = tmp_path / "hostile.html"
+    file.write_text(hostile, encoding="utf-8")
+    page.open(file)
+    assert page.complaints() == []
+    assert page.requests() == [file.resolve().as_uri()]
+    assert page.value("document.querySelector('.source').textContent") == HOSTILE
+    assert page.value("document.querySelectorAll('main img').length") == 0
+
+
+@needs_browser
+def test_a_script_that_came_into_a_page_would_be_refused(page: Browser, tmp_path: Path) -> None:
+    file = tmp_path / "injected.html"
+    text = card(loaded("attention_digits"))
+    injected = "<script>document.title = 'ran'</script><img src=x onerror=\"document.title='ran'\">"
+    file.write_text(text.replace("</main>", f"{injected}</main>"), encoding="utf-8")
+    page.open(file)
+    assert page.value("document.title") == "attention_digits"
+    assert any("Content Security Policy" in said for said in page.complaints())
+
+
+def shown(spec: str, **settings: Any) -> str:
+    """Return the text of a card without its code and data."""
+    page = card(loaded(spec), **settings)
+    body = re.sub(r"<(script|style|pre)\b.*?</\1>", " ", page, flags=re.DOTALL)
+    return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", body).split()))
+
+
+def test_a_card_holds_what_count_tells_beside_what_the_paper_prints() -> None:
+    text = shown("attention56_imagenet")
+    assert "Parameters 31.9 M 31,810,728 -0.3 %" in text
+    assert "MACs 6.2 G 6,270,836,736 +1.1 %" in text
+    assert "with batch-norm statistics 31,883,432, which rounds to it" in text
+    assert "Test error 21.76 % not trained here" in text
+
+
+def test_a_card_shows_results_and_whether_they_are_comparable() -> None:
+    def trained(seed: int, whole: bool, error: float) -> Trained:
+        return Trained("cifar", "row", "torch", seed, whole, "finished", "", error, 0.1)
+
+    results = [trained(0, True, 5.4), trained(1, True, 5.6), trained(0, False, 40.0)]
+    text = shown("attention56_cifar", results=results)
+    assert "Test error 5.52 % 5.50 % -0.02" in text
+    assert "finished, shortened 40.00 %" in text
+
+
+def test_what_is_not_verified_is_not_said_to_be() -> None:
+    spec = load_spec("attention56_cifar", ["attention.activation=spatial"])
+    text = re.sub(r"<[^>]+>", "", card(spec))
+    assert "Not verified yet with these changes" in text
+    assert "ranspec verify attention56_cifar --set attention.activation=spatial" in text
+
+
+def ranspec(*arguments: str) -> Any:
+    return CliRunner().invoke(app, list(arguments))
+
+
+def test_a_card_is_made_again_but_never_over_what_a_person_wrote(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert ranspec("card", "attention_digits").exit_code == 0
+    file = tmp_path / "attention_digits.html"
+    made = file.read_bytes()
+    assert ranspec("card", "attention_digits").exit_code == 0
+    edited = made.replace(b"</h1>", b"!</h1>", 1)
+    file.write_bytes(edited)
+    refused = ranspec("card", "attention_digits")
+    assert refused.exit_code == 2
+    assert "--force overwrites it" in " ".join(refused.stderr.split())
+    assert file.read_bytes() == edited
+    assert ranspec("card", "attention_digits", "--force").exit_code == 0
+    assert file.read_bytes() == made
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["card", "attention_digit"], "attention_digits"),
+        (["card", "attention_digits", "-o", "card.pdf"], "does not end in .html"),
+        (["card", "attention_digits", "--studies", "none"], "'none' does not exist"),
+    ],
+)
+def test_mistakes_are_told_without_a_traceback(arguments: list[str], expected: str) -> None:
+    result = ranspec(*arguments)
+    assert result.exit_code == 2
+    assert expected in " ".join(result.stderr.split())
