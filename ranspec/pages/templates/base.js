@@ -8,7 +8,8 @@ const element = (name, attributes = {}, ...children) => {
   made.append(...children.filter((child) => child !== null && child !== ""));
   return made;
 };
-const integer = (value) => value.toLocaleString("en-US");
+const digits = new Intl.NumberFormat("en-US");
+const integer = (value) => digits.format(value);
 const scaled = (value) => {
   for (const [limit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
     if (value >= limit) return `${Number((value / limit).toPrecision(4))} ${letter}`;

@@ -41,33 +41,46 @@
       element("b", {}, value ? scaled(value) : "–"), bar);
   };
 
-  const row = (node) => {
-    const { part, again } = node;
-    const parameters = again ? 0 : part.parameters;
-    const what = node.parent === null ? "the whole network" : part.title;
-    const label = element("span", { class: "label" },
-      element("span", { class: "twist" }),
-      element("span", { class: "name" }, node.name),
-      element("span", { class: "what" }, what),
-      again ? element("span", { class: "again" }, "weights again") : null);
-    label.style.paddingLeft = `${(node.level - 1) * 1.15}rem`;
-    return element("div", { class: "row" }, label,
+  const row = (part, parameters, again) =>
+    element("div", { class: "row" },
+      element("span", { class: "label" },
+        element("span", { class: "twist" }),
+        element("span", { class: "name" }),
+        element("span", { class: "what" }, part === root ? "the whole network" : part.title),
+        again ? element("span", { class: "again" }, "weights again") : null),
       element("span", { class: "output" }, shape(part.output)),
       cost("parameters", parameters, root.parameters), cost("macs", part.macs, root.macs));
+
+  // Equal parts look alike but for their names: each is made once and copied.
+  const models = new Map();
+  const model = ({ part, index, again }) => {
+    const key = again ? -1 - index : index;
+    if (!models.has(key)) {
+      const parameters = again ? 0 : part.parameters;
+      models.set(key, {
+        item: element("li", {
+          role: "treeitem", tabindex: "-1", "aria-selected": "false",
+          class: part.children.length ? part.kind : "leaf operation",
+          "aria-expanded": part.children.length ? "false" : null,
+        }, row(part, parameters, again)),
+        label: `${part.title}, output ${part.output.join(" by ")}, ` +
+          `${integer(parameters)} parameters, ${percent(share(parameters, root.parameters))}, ` +
+          `${integer(part.macs)} multiply-accumulates, ${percent(share(part.macs, root.macs))}`,
+      });
+    }
+    return models.get(key);
   };
 
   const make = (node, position, size) => {
-    const { part } = node;
-    const parameters = node.again ? 0 : part.parameters;
-    const open = part.children.length ? "false" : null;
-    const item = element("li", {
-      role: "treeitem", tabindex: "-1", class: part.children.length ? part.kind : "leaf operation",
-      "aria-level": node.level, "aria-posinset": position, "aria-setsize": size,
-      "aria-expanded": open, "aria-selected": "false",
-      "aria-label": `${node.name}, ${part.title}, output ${part.output.join(" by ")}, ` +
-        `${integer(parameters)} parameters, ${percent(share(parameters, root.parameters))}, ` +
-        `${integer(part.macs)} multiply-accumulates, ${percent(share(part.macs, root.macs))}`,
-    }, row(node));
+    const { item: original, label } = model(node);
+    const item = original.cloneNode(true);
+    item.setAttribute("aria-level", node.level);
+    item.setAttribute("aria-posinset", position);
+    item.setAttribute("aria-setsize", size);
+    item.setAttribute("aria-label", `${node.name}, ${label}`);
+    const heading = item.firstElementChild.firstElementChild;
+    heading.style.paddingLeft = `${(node.level - 1) * 1.15}rem`;
+    heading.children[1].textContent = node.name;
     node.item = item;
     nodes.set(item, node);
     return item;
