@@ -19,6 +19,7 @@ from ranspec.cli.compare import compare
 from ranspec.cli.count import count
 from ranspec.cli.explain import explain as explain_figures
 from ranspec.cli.list import list_names
+from ranspec.cli.masks import masks
 from ranspec.cli.new import new
 from ranspec.cli.output import examples, message, styled
 from ranspec.cli.schema import schema
@@ -212,6 +213,13 @@ app.command(
         "ranspec compare runs/attention_digits/* --tolerance 1e-9 --format json",
     )
 )(compare)
+app.command(
+    epilog=examples(
+        "ranspec masks attention_digits --weights runs/attention_digits/torch --images *.png",
+        "ranspec masks attention56_imagenet cat.jpg --weights best.safetensors --module stage1",
+        "ranspec masks attention56_imagenet cat.jpg --channels 0,5 -o pictures",
+    )
+)(masks)
 app.command(
     epilog=examples(
         "ranspec weights attention56_cifar --seed 0",

@@ -49,6 +49,22 @@ def complete_backend(incomplete: str) -> list[str]:
     return [name for name in available_backends() if name.startswith(incomplete)]
 
 
+def complete_module(context: typer.Context, incomplete: str) -> list[str]:
+    """Complete the path of an attention module of the spec given."""
+    from ranspec.compile import compile_spec
+    from ranspec.pictures.modules import attention_modules
+    from ranspec.spec import SpecError, load_spec
+
+    name = _given(context)
+    if name == "-":
+        return []
+    try:
+        modules = attention_modules(compile_spec(load_spec(name))).values()
+    except SpecError:
+        return []
+    return [module for module in modules if module.startswith(incomplete)]
+
+
 def complete_override(context: typer.Context, incomplete: str) -> list[str]:
     """Complete `key.path=value` for the spec given, with values where a key has a list of them."""
     from ranspec.spec.language import ROOT
@@ -66,15 +82,20 @@ def _resolved(context: typer.Context) -> dict[str, Any]:
     """Return the spec on the command line; nothing where there is none that can be loaded."""
     from ranspec.spec import SpecError, load_spec
 
-    # An option without its value leaves the arguments before it unread.
-    given = context.params.get("spec") or context.params.get("specs") or context.args
-    name = given if isinstance(given, str) else next(iter(given), "-")
+    name = _given(context)
     if name == "-":
         return {}
     try:
         return load_spec(name).resolved()
     except SpecError:
         return {}
+
+
+def _given(context: typer.Context) -> str:
+    """Return the spec on the command line, `-` where there is none."""
+    # An option without its value leaves the arguments before it unread.
+    given = context.params.get("spec") or context.params.get("specs") or context.args
+    return given if isinstance(given, str) else next(iter(given), "-")
 
 
 def _settings(

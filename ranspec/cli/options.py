@@ -96,6 +96,30 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")
 ]
 
+PictureWeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        metavar="CHECKPOINT",
+        help="The folder of a run, a checkpoint of one, or what `ranspec weights` writes; by "
+        "default the initial weights.",
+    ),
+]
+DataDirOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data-dir",
+        metavar="DIR",
+        help="The recipe's images, as train.py reads them; statistics that the weights do not "
+        "hold are measured of them.",
+    ),
+]
+
+
+def folder_option(help: str) -> Any:
+    """Return the option of commands that write a folder; its help says which."""
+    return typer.Option("--output", "-o", metavar="FOLDER", parser=parse_folder, help=help)
+
 
 def file_option(help: str) -> Any:
     """Return the option of commands that write one file; its help says which."""

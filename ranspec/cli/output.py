@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any, TextIO
@@ -92,6 +93,20 @@ def _markdown(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
 
     rule = "|" + "|".join("---:" if column.right else "---" for column in columns) + "|"
     return "\n".join([line([column.title for column in columns]), rule, *map(line, rows)])
+
+
+@contextmanager
+def progress(what: str, total: int) -> Iterator[Callable[[int], object]]:
+    """Yield a function to call with the amount done: a bar in a terminal, nothing elsewhere."""
+    if not styled(sys.stderr):
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.advance(task, done)
 
 
 def styled(stream: TextIO) -> bool:

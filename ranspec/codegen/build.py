@@ -19,6 +19,7 @@ from ranspec.spec import LoadedSpec, search_folders
 Recorded = Mapping[str, frozenset[str]]
 """The hashes that the files of a folder have, by name, as builds left them."""
 
+REMEDY = "--diff shows what would change, --force overwrites"
 _FILE_NAME = re.compile(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?")
 _LISTED = 3
 _OVERRIDE_LENGTH = 40
@@ -108,24 +109,28 @@ def default_folder(loaded: LoadedSpec, backend: str) -> Path:
     return Path("generated", "-".join(parts), backend)
 
 
-def write_builds(builds: Mapping[Path, Files], *, force: bool = False) -> None:
+def write_builds(
+    builds: Mapping[Path, Files], *, force: bool = False, remedy: str = REMEDY
+) -> None:
     """Write the files of one build or several, by folder: all of them, or none.
 
-    Raises `BuildFolderError` as `build` does.
+    Raises `BuildFolderError` as `build` does; `remedy` says what to do about edited files.
     """
     try:
         with ExitStack() as claims:
             changes = []
             for target in sorted(builds):
                 prepared = claims.enter_context(folders.claimed(target))
-                changes.append(_change(target, prepared, builds[target], force))
+                changes.append(_change(target, prepared, builds[target], force, remedy))
             folders.apply(changes)
     except OSError as error:
         place = error.filename2 or error.filename or ", ".join(map(str, builds))
         raise BuildFolderError(f"cannot write {place}: {error.strerror}") from error
 
 
-def _change(target: Path, prepared: Path, rendered: Files, force: bool) -> folders.Change:
+def _change(
+    target: Path, prepared: Path, rendered: Files, force: bool, remedy: str
+) -> folders.Change:
     recorded = _recorded(target, strict=not force)
     # A build that was killed may have brought some of its files to their places.
     interrupted = _recorded(prepared, strict=False)
@@ -136,7 +141,7 @@ def _change(target: Path, prepared: Path, rendered: Files, force: bool) -> folde
     differences = list(_differences(target, rendered, known))
     _refuse_obstacles((difference.path for difference in differences), force)
     if not force:
-        _refuse_edited(differences, known)
+        _refuse_edited(differences, known, remedy)
     written = {
         difference.path.name: difference.expected
         for difference in differences
@@ -163,7 +168,7 @@ def _refuse_obstacles(paths: Iterable[Path], force: bool) -> None:
             raise BuildFolderError(f"{path} is a {kind}, not a file; move it away")
 
 
-def _refuse_edited(differences: Iterable[Difference], known: Recorded) -> None:
+def _refuse_edited(differences: Iterable[Difference], known: Recorded, remedy: str) -> None:
     refused = [
         f"{path} {'was edited since it was built' if hashes else 'was not built by ranspec'}"
         for path, hashes, found in (
@@ -174,10 +179,7 @@ def _refuse_edited(differences: Iterable[Difference], known: Recorded) -> None:
     ]
     if refused:
         more = f", and so {len(refused) - _LISTED} more" if len(refused) > _LISTED else ""
-        raise BuildFolderError(
-            f"{', '.join(refused[:_LISTED])}{more}; --diff shows what would change, "
-            "--force overwrites"
-        )
+        raise BuildFolderError(f"{', '.join(refused[:_LISTED])}{more}; {remedy}")
 
 
 def _recorded(folder: Path, *, strict: bool) -> Recorded:
