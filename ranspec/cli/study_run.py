@@ -269,7 +269,7 @@ def make_engine(
     if name == "ray":
         from ranspec.studies.engines.ray import RayEngine
 
-        return RayEngine(address, at_once)
+        return RayEngine(root / "ray.log", address, at_once)
     from ranspec.studies.engines.slurm import SlurmEngine
 
     return SlurmEngine(root, parameters, at_once, "slurm" if name == "slurm" else "local")

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
+import socket
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,14 +22,21 @@ from ranspec.studies.execution import Execution, Task, attended
 INSTALL = 'Ray is not installed: pip install "ranspec[ray]"'
 PATIENCE = 120.0
 """Seconds in which a training that was left on a lost node should have ended."""
+REACHED = 10.0
+"""Seconds in which a cluster should answer; Ray itself would try for minutes."""
 STORE_BYTES = 100_000_000
 """Of Ray's object store, where this module starts Ray: jobs pass next to nothing through it."""
 
 
 class RayEngine:
-    """Runs jobs as tasks of Ray; `slots` is how many run at once, by default one a GPU or core."""
+    """Runs jobs as tasks of Ray; `slots` is how many run at once, by default one a GPU or core.
 
-    def __init__(self, address: str | None = None, slots: int | None = None) -> None:
+    Ray writes to stdout of what it lost, at length; while this runs, that goes to the file `log`.
+    """
+
+    def __init__(self, log: Path, address: str | None = None, slots: int | None = None) -> None:
+        self._log = log
+        self._redirected = ExitStack()
         self._address = address or os.environ.get("RAY_ADDRESS")
         self._slots = slots
         self._ray: Any = None
@@ -35,7 +45,10 @@ class RayEngine:
         self._stops = 0
 
     def start(self, tasks: Sequence[Task]) -> None:
-        self._ray = ray = _connected(self._address)
+        log = self._redirected.enter_context(self._log.open("a", encoding="utf-8"))
+        self._redirected.enter_context(redirect_stdout(log))
+        ray = _connected(self._address)
+        self._ray = ray
         cpus, gpus = share(ray.cluster_resources(), self._slots)
         for task in tasks:
             run = ray.remote(_run).options(
@@ -68,6 +81,7 @@ class RayEngine:
     def close(self) -> None:
         if self._ray is not None:
             self._ray.shutdown()
+        self._redirected.close()
 
 
 def share(resources: Mapping[str, float], slots: int | None) -> tuple[float, float]:
@@ -90,12 +104,14 @@ def _connected(address: str | None) -> Any:
         import ray
     except ImportError:
         raise EngineError(INSTALL) from None
-    options = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         options |= {"include_dashboard": False, "object_store_memory": STORE_BYTES}
     try:
+        if address and (found := re.fullmatch(r"\[?([^/]+?)\]?:(\d+)", address)):
+            socket.create_connection((found[1], int(found[2])), REACHED).close()
         ray.init(address, **options)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0]
         raise EngineError(f"no Ray cluster at {address or 'this machine'}: {reason}") from error
     return ray
