@@ -29,7 +29,16 @@ COLUMNS = (
     Column("left"),
     Column("", right=False),
 )
-ORDER: tuple[Phase, ...] = ("running", "failed", "diverged", "interrupted", "waiting", "finished")
+FIRST: tuple[Phase, ...] = ("running", "failed", "diverged", "interrupted", "waiting", "finished")
+"""What a terminal shows first that has not lines for all."""
+COUNTED: tuple[Phase, ...] = (
+    "finished",
+    "running",
+    "interrupted",
+    "waiting",
+    "diverged",
+    "failed",
+)
 COLOURS = {"running": "cyan", "finished": "green", "failed": "red", "diverged": "red"}
 
 
@@ -65,11 +74,11 @@ def shown(look: Callable[[], Sequence[Status]]) -> Iterator[Callable[[], None]]:
         return True
 
     if not styled(sys.stderr):
-        phases: dict[str, str] = {}
+        phases: dict[str, str] = {each.job.key: each.phase for each in look()}
 
         def tell() -> None:
             for each in look() if due() else ():
-                if phases.get(each.job.key, "waiting") != each.phase:
+                if phases.get(each.job.key) != each.phase:
                     message(f"{label(each)}: {line(each)}")
                 phases[each.job.key] = each.phase
 
@@ -100,7 +109,7 @@ def live_table(found: Sequence[Status], height: int) -> Any:
     for column in COLUMNS:
         justify = "right" if column.right else "left"
         table.add_column(column.title, justify=justify, no_wrap=True)  # type: ignore[arg-type]
-    ranked = sorted(found, key=lambda each: ORDER.index(each.phase))
+    ranked = sorted(found, key=lambda each: FIRST.index(each.phase))
     shown = set(map(id, ranked[: max(1, height - 4)]))
     for each in found:
         if id(each) in shown:
@@ -151,7 +160,7 @@ def line(each: Status) -> str:
 def summary(found: Sequence[Status]) -> str:
     """Count jobs by state: `2 finished, 1 waiting`."""
     counts = Counter(each.phase for each in found)
-    return ", ".join(f"{counts[phase]} {phase}" for phase in ORDER if counts[phase]) or "no runs"
+    return ", ".join(f"{counts[phase]} {phase}" for phase in COUNTED if counts[phase]) or "no runs"
 
 
 def duration(seconds: float) -> str:

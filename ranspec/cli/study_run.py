@@ -119,7 +119,7 @@ def run(
     from ranspec.studies.driver import drive
     from ranspec.studies.jobs import jobs
     from ranspec.studies.loader import load_study
-    from ranspec.studies.results import STUDY, study_folder, write_job
+    from ranspec.studies.results import JOB, STUDY, study_folder, write_job
     from ranspec.studies.scaling import parse_scale
 
     if data_dir is not None and not data_dir.is_dir():
@@ -141,8 +141,9 @@ def run(
     runner = make_engine(engine, root, at_once, address, parameters)
     root.mkdir(parents=True, exist_ok=True)
     write_whole(root / STUDY, loaded.text)
-    for job in tasks:
-        write_job(job.folder, job.job)
+    for each in tasks:
+        if not (each.folder / JOB).is_file():
+            write_job(each.folder, each.job)
     message(f"{loaded.study.heading}: {len(tasks)} runs in {root}")
     with watched(root, chosen) as watch:
         ended_by = drive(runner, tasks, watch)
@@ -267,9 +268,9 @@ def make_engine(
 
         return LocalEngine(at_once)
     if name == "ray":
-        from ranspec.studies.engines.ray import RayEngine
+        from ranspec.studies.engines.ray import LOG, RayEngine
 
-        return RayEngine(root / "ray.log", address, at_once)
+        return RayEngine(root / LOG, address, at_once)
     from ranspec.studies.engines.slurm import SlurmEngine
 
     return SlurmEngine(root, parameters, at_once, "slurm" if name == "slurm" else "local")

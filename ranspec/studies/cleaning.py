@@ -20,6 +20,7 @@ from ranspec.runtime.folder import (
     FolderError,
     Lock,
 )
+from ranspec.studies.engines import ray, slurm
 from ranspec.studies.execution import RUNNING, read_json
 from ranspec.studies.results import CODE, JOB, JOBS, LOG, RESULT, RUN, STUDY
 
@@ -39,6 +40,7 @@ RUN_FILES = (
     ".*.html.*",
     ".*.safetensors.*",
 )
+SLURM_FILES = ("*.pkl", "*_log.out", "*_log.err", "*.sh")
 CACHE = "__pycache__"
 
 
@@ -72,7 +74,12 @@ def remove_study(root: Path) -> bool:
     """Remove the folder of a study that has no job any more; tell whether it is gone."""
     if not _remove_if_empty(root / JOBS):
         return False
-    (root / STUDY).unlink(missing_ok=True)
+    for pattern in SLURM_FILES:
+        for path in (root / slurm.FOLDER).glob(pattern):
+            path.unlink()
+    _remove_if_empty(root / slurm.FOLDER)
+    for name in (ray.LOG, STUDY):
+        (root / name).unlink(missing_ok=True)
     return _remove_if_empty(root)
 
 

@@ -20,6 +20,7 @@ from ranspec.studies.engines import EngineError
 from ranspec.studies.execution import Execution, Task, attended
 
 INSTALL = 'Ray is not installed: pip install "ranspec[ray]"'
+LOG = "ray.log"
 PATIENCE = 120.0
 """Seconds in which a training that was left on a lost node should have ended."""
 REACHED = 10.0
