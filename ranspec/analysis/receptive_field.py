@@ -46,47 +46,70 @@ class StageField:
     mask: Field | None
 
 
+@dataclass(frozen=True, slots=True)
+class MaskField:
+    """The receptive fields of a trunk and of the mask that weights it.
+
+    `path` is the layer that does so, `sizes` those of the trunk's map.
+    """
+
+    path: str
+    trunk: Field
+    mask: Field
+    sizes: Sizes
+
+
 def receptive_fields(graph: Graph) -> tuple[StageField, ...]:
     """Return the receptive fields of every stage of a network."""
-    values = {0: Field((1, 1), (1, 1))}
+    fields, masks = _followed(graph)
     stages = []
-    for node in graph.root.nodes:
-        inputs = [values[index] for index in node.inputs]
-        masks: list[Field] = []
-        if isinstance(node, BlockNode):
-            values[node.output] = _follow_instances(node, inputs, masks)
-            mask = reduce(Field.joined, masks) if masks else None
-            stages.append(StageField(node.name, values[node.output], mask))
-        else:
-            sizes = [graph.root.sizes[index] for index in node.inputs]
-            values[node.output] = _apply(node.operation, inputs, sizes, masks)
+    for path, trunk in fields.items():
+        own = [item.mask for item in masks if item.path.startswith(f"{path}.")]
+        stages.append(StageField(path, trunk, reduce(Field.joined, own) if own else None))
     return tuple(stages)
 
 
-def _follow(trace: Trace, inputs: Sequence[Field], masks: list[Field]) -> Field:
-    """Return the field of a block's output; append those of the masks inside it."""
-    values = dict(enumerate(inputs))
+def mask_fields(graph: Graph) -> tuple[MaskField, ...]:
+    """Return the receptive fields of every mask of a network and of its trunk."""
+    return _followed(graph)[1]
+
+
+def _followed(graph: Graph) -> tuple[dict[str, Field], tuple[MaskField, ...]]:
+    """Return the field of each block of the network, and those of all masks, in order."""
+    masks: list[MaskField] = []
+    values = {0: Field((1, 1), (1, 1))}
+    _follow_nodes(graph.root, values, "", masks)
+    blocks = (node for node in graph.root.nodes if isinstance(node, BlockNode))
+    return {node.name: values[node.output] for node in blocks}, tuple(masks)
+
+
+def _follow_nodes(
+    trace: Trace, values: dict[int, Field], prefix: str, masks: list[MaskField]
+) -> None:
+    """Add the fields of a block's values; append those of the masks inside it."""
     for node in trace.nodes:
         fields = [values[index] for index in node.inputs]
         if isinstance(node, BlockNode):
-            values[node.output] = _follow_instances(node, fields, masks)
-        else:
-            sizes = [trace.sizes[index] for index in node.inputs]
-            values[node.output] = _apply(node.operation, fields, sizes, masks)
-    return values[trace.output]
+            for path, instance in node.children():
+                inner = dict(enumerate(fields))
+                _follow_nodes(instance.trace, inner, f"{prefix}{path}.", masks)
+                fields = [inner[instance.trace.output]]
+            values[node.output] = fields[0]
+            continue
+        sizes = [trace.sizes[index] for index in node.inputs]
+        operation = node.operation
+        values[node.output] = _apply(operation, fields, sizes)
+        if operation.mask:
+            trunk, mask = (
+                reduce(Field.joined, chosen(positions, fields))
+                for positions in (operation.trunk, operation.mask)
+            )
+            size = trace.sizes[node.output]
+            masks.append(MaskField(f"{prefix}{node.name}", trunk, mask, size))
 
 
-def _follow_instances(node: BlockNode, fields: Sequence[Field], masks: list[Field]) -> Field:
-    for instance in node.instances:
-        fields = [_follow(instance.trace, fields, masks)]
-    return fields[0]
-
-
-def _apply(
-    operation: Operation, fields: Sequence[Field], sizes: Sequence[Sizes], masks: list[Field]
-) -> Field:
+def _apply(operation: Operation, fields: Sequence[Field], sizes: Sequence[Sizes]) -> Field:
     """Return the field of what an operation computes, masks apart."""
-    masks.extend(chosen(operation.mask, fields))
     told_apart = chosen(operation.mask, range(len(fields)))
     sizes_read, strides = [], []
     for position, (field, reach) in enumerate(zip(fields, operation.reach(sizes), strict=True)):

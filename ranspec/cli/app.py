@@ -18,10 +18,12 @@ from ranspec.cli.check import check
 from ranspec.cli.compare import compare
 from ranspec.cli.count import count
 from ranspec.cli.explain import explain as explain_figures
+from ranspec.cli.fields import fields
 from ranspec.cli.list import list_names
 from ranspec.cli.masks import masks
 from ranspec.cli.new import new
 from ranspec.cli.output import examples, message, styled
+from ranspec.cli.response import response
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
 from ranspec.cli.study import app as study
@@ -220,6 +222,20 @@ app.command(
         "ranspec masks attention56_imagenet cat.jpg --channels 0,5 -o pictures",
     )
 )(masks)
+app.command(
+    epilog=examples(
+        "ranspec response attention_digits --weights runs/attention_digits/torch",
+        "ranspec response attention164_cifar --weights residual --against attention164_nal_cifar "
+        "--against-weights naive --data-dir DIR -o response.svg",
+        "ranspec response attention_digits --format csv --count 100",
+    )
+)(response)
+app.command(
+    epilog=examples(
+        "ranspec fields attention56_imagenet",
+        "ranspec fields attention56_imagenet --image cat.jpg --at 60,120 -o fields.png",
+    )
+)(fields)
 app.command(
     epilog=examples(
         "ranspec weights attention56_cifar --seed 0",

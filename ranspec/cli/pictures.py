@@ -41,5 +41,4 @@ def picture_input(
             "normalised by their own; a run's checkpoint has those of training, or --data-dir "
             "names its images"
         )
-    dtype = next(iter(trained.arrays.values())).dtype
-    return network_input(images, statistics, dtype)
+    return network_input(images, statistics, trained.dtype)

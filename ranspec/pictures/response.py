@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from ranspec.ir.graph import Graph
@@ -21,11 +21,17 @@ def stages(graph: Graph) -> tuple[str, ...]:
     return tuple(node.name for node in graph.root.nodes[1:-1])
 
 
-def mean_absolute_response(graph: Graph, weights: Weights, images: Array) -> Mapping[str, float]:
+def mean_absolute_response(
+    graph: Graph,
+    weights: Weights,
+    images: Array,
+    progress: Callable[[int], object] = lambda done: None,
+) -> Mapping[str, float]:
     """Return the mean absolute value of each stage's output, by stage, in order.
 
     `images` (N, C, H, W) are the network's input, normalised, of the weights' dtype; N is 1 or
-    more. The mean is over images, channels and positions, and taken in float64.
+    more. The mean is over images, channels and positions, and taken in float64. `progress` is told
+    of images that are done.
     """
     import numpy as np
 
@@ -39,4 +45,5 @@ def mean_absolute_response(graph: Graph, weights: Weights, images: Array) -> Map
             if stage in totals and found.layer.path == ends[stage]:
                 totals[stage] += float(np.abs(found.output).sum(dtype=np.float64))
                 sizes[stage] += found.output.size
+        progress(len(images[start : start + count]))
     return {stage: total / sizes[stage] for stage, total in totals.items()}

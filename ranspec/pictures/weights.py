@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ranspec.errors import RanspecError
 from ranspec.ir.graph import Graph
@@ -35,6 +35,11 @@ class Trained:
     arrays: Weights
     statistics: Statistics | None
     origin: str
+
+    @property
+    def dtype(self) -> Any:
+        """The type of all arrays, and so of the images."""
+        return next(iter(self.arrays.values())).dtype
 
 
 def initial_weights(loaded: LoadedSpec, graph: Graph) -> Trained:
