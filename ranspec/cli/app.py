@@ -23,6 +23,7 @@ from ranspec.cli.list import list_names
 from ranspec.cli.masks import masks
 from ranspec.cli.new import new
 from ranspec.cli.output import examples, message, styled
+from ranspec.cli.plan import plan
 from ranspec.cli.response import response
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
@@ -249,4 +250,12 @@ app.command(
         "ranspec card attention56_cifar --set attention.activation=spatial",
     )
 )(card)
+app.command(
+    epilog=examples(
+        "ranspec plan attention92_imagenet --device h100 --devices 8 --batch 256",
+        "ranspec plan attention92_cifar --device rtx4090 --precision tf32",
+        "ranspec plan attention56_cifar --measure",
+        "ranspec plan attention92_imagenet --device my_device.yaml --format json",
+    )
+)(plan)
 app.add_typer(study)

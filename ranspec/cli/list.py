@@ -6,36 +6,46 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
+from ranspec.cli.output import (
+    Column,
+    integer,
+    message,
+    scaled,
+    write,
+    write_json,
+    write_table,
+)
 from ranspec.errors import printable
 
-Kind = Literal["specs", "backends"]
+Kind = Literal["specs", "backends", "devices"]
 
 
 def list_names(
     kind: Annotated[
         Kind | None,
-        typer.Argument(metavar="[specs|backends]", help="What to list; both if left out."),
+        typer.Argument(
+            metavar="[specs|backends|devices]",
+            help="What to list; specs and backends if left out.",
+        ),
     ] = None,
     output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="How to write the result.")
     ] = "table",
 ) -> None:
-    """List the known specs and backends."""
+    """List the known specs and backends, or devices to plan for."""
     found = {}
     if kind in (None, "specs"):
         found["specs"] = _specs()
     if kind in (None, "backends"):
         found["backends"] = _backends()
+    if kind == "devices":
+        found["devices"] = _devices()
     if output_format == "json":
         return write_json(found)
     for position, (name, entries) in enumerate(found.items()):
         if position:
             write("")
-        if name == "specs":
-            _write_specs(entries)
-        else:
-            _write_backends(entries)
+        {"specs": _write_specs, "backends": _write_backends, "devices": _write_devices}[name](entries)
 
 
 def _specs() -> list[dict[str, Any]]:
@@ -134,3 +144,33 @@ def _abilities(entry: dict[str, Any]) -> str:
 def _one_line(text: str, limit: int = 60) -> str:
     line = " ".join(text.split())
     return line if len(line) <= limit else line[: limit - 3].rstrip() + "..."
+
+
+def _devices() -> list[dict[str, Any]]:
+    from ranspec.planning.devices import device_names, load_device
+
+    return [
+        {"name": name, **load_device(name).model_dump(mode="json", exclude={"software"})}
+        for name in device_names()
+    ]
+
+
+def _write_devices(entries: list[dict[str, Any]]) -> None:
+    columns = [
+        Column("device", right=False),
+        Column("memory"),
+        Column("bandwidth"),
+        Column("TFLOP/s", right=False),
+        Column("source", right=False),
+    ]
+    rows = [
+        [
+            entry["name"],
+            f"{entry['memory'] / 1e9:.0f} GB",
+            f"{entry['bandwidth'] / 1e9:,.0f} GB/s",
+            ", ".join(f"{name} {peak / 1e12:.3g}" for name, peak in entry["peak"].items()),
+            _one_line(entry["source"]),
+        ]
+        for entry in entries
+    ]
+    write_table(columns, rows)

@@ -38,6 +38,10 @@ SpecArgument = Annotated[
     str,
     typer.Argument(metavar="SPEC", help=_SPEC_HELP, autocompletion=complete_spec),
 ]
+OptionalSpecArgument = Annotated[
+    str | None,
+    typer.Argument(metavar="[SPEC]", help=_SPEC_HELP, autocompletion=complete_spec),
+]
 SpecsArgument = Annotated[
     list[str],
     typer.Argument(metavar="SPEC", help=_SPEC_HELP, autocompletion=complete_spec),

@@ -56,16 +56,18 @@ def render_files(
     *,
     weights: Weights | None = None,
     dtype: str = "float32",
+    graph: Graph | None = None,
 ) -> dict[str, str | bytes]:
     """Return every file of a build by name, the manifest last; the same for the same spec.
 
-    `weights` are for a backend that embeds them, by default the initial ones. Raises `SpecError`
+    `weights` are for a backend that embeds them, by default the initial ones; `graph` is another
+    network than the spec's, to be trained by its recipe. Raises `SpecError`
     where the backend reserves the name of a stage, `UnsupportedError` where it cannot write the
     network or is given weights and embeds none, `NotInstalledError` where it lacks a module to
     write with.
     """
     require_installed(backend, backend.writes_with)
-    graph = compile_spec(loaded)
+    graph = graph or compile_spec(loaded)
     refuse_reserved_names(loaded, graph, [backend])
     if backend.embeds_weights:
         weights = weights or initial(loaded, graph)

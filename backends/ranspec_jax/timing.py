@@ -1,0 +1,34 @@
+"""Time training steps of generated JAX code."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+from ranspec.planning.timing import RATE, Step, Subject, main
+
+
+def open_step(train: ModuleType, subject: Subject) -> Step:
+    """Return a step, one compiled call, on random images that are on the device already."""
+    import jax
+    from devices import CompiledSteps, Devices  # Of the built folder.
+
+    settings = train.Settings(batch_size=subject.batch_size)
+    devices = Devices.choose(settings)
+    model = train.make_model(settings)
+    devices.prepare(model)
+    optimizer = train.make_optimizer(model, settings)
+    images = jax.random.normal(jax.random.key(0), (subject.batch_size, *subject.input))
+    labels = jax.numpy.arange(subject.batch_size) % train.recipe.CLASSES
+    data = devices.put(images), devices.put(labels)
+
+    def ready(_draws: Any, _images: Any, data: Any, _settings: Any) -> Any:
+        return data
+
+    compiled = CompiledSteps(train.train_step, ready, model, optimizer, settings, devices)
+    nothing_drawn: Any = [(0, None)]
+    return lambda: jax.block_until_ready(compiled(nothing_drawn, [RATE], data))
+
+
+if __name__ == "__main__":
+    main(open_step)

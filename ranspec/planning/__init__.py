@@ -1,0 +1,1 @@
+"""What training a network costs on a device, before it is trained."""

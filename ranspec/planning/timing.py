@@ -1,0 +1,89 @@
+"""The part of timing that all backends share: built folders in, seconds of training steps out.
+
+`python -m ranspec_torch.timing REQUEST.json` runs generated code, and nothing but generated code,
+on random images. Steps of all folders take turns, so that whatever slows the machine slows all.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+
+from ranspec.verify.probe import imported
+from ranspec.verify.processes import cores
+
+Step = Callable[[], object]
+"""Takes one training step, and waits for its loss."""
+RATE = 1e-6
+"""The learning rate of steps that are only timed: the weights shall stay ordinary numbers."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A built folder to be timed: (height, width, channels) of its images, and how many."""
+
+    folder: str
+    input: tuple[int, int, int]
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a process is to time, for how many seconds, and where the result goes."""
+
+    subjects: tuple[Subject, ...]
+    seconds: float
+    result: str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds of each step of each subject; the most memory that the process had, in bytes."""
+
+    seconds: tuple[tuple[float, ...], ...]
+    memory: int
+
+
+def main(open_step: Callable[[ModuleType, Subject], Step]) -> None:
+    """Time steps as a request asks; `open_step` is given the folder's `train` module."""
+    data = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    subjects = tuple(
+        Subject(item["folder"], tuple(item["input"]), item["batch_size"])
+        for item in data["subjects"]
+    )
+    steps = [opened(subject, open_step) for subject in subjects]
+    seconds = take_turns(steps, data["seconds"])
+    found = Timings(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    Path(data["result"]).write_text(json.dumps(asdict(found)), encoding="utf-8")
+
+
+def opened(subject: Subject, open_step: Callable[[ModuleType, Subject], Step]) -> Step:
+    """Return a subject's step; the first two, which compile, are taken."""
+    with imported(Path(subject.folder)) as code:
+        step = open_step(code.train, subject)
+        step()
+        step()
+    return step
+
+
+def take_turns(steps: Sequence[Step], limit: float) -> tuple[tuple[float, ...], ...]:
+    """Return the seconds of steps that take turns, three times or more, until a limit of seconds.
+
+    On one core they are the processor's, which other work on the machine changes little; on several
+    the clock's.
+    """
+    clock = time.process_time if cores() == 1 else time.perf_counter
+    times: list[list[float]] = [[] for _ in steps]
+    end = time.monotonic() + limit
+    while len(times[0]) < 3 or time.monotonic() < end:
+        for step, found in zip(steps, times, strict=True):
+            start = clock()
+            step()
+            found.append(clock() - start)
+    return tuple(map(tuple, times))
