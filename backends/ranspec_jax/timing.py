@@ -11,10 +11,9 @@ from ranspec.planning.timing import RATE, Step, Subject, main
 def open_step(train: ModuleType, subject: Subject) -> Step:
     """Return a step, one compiled call, on random images that are on the device already."""
     import jax
-    from devices import CompiledSteps, Devices  # Of the built folder.
 
     settings = train.Settings(batch_size=subject.batch_size)
-    devices = Devices.choose(settings)
+    devices = train.Devices.choose(settings)
     model = train.make_model(settings)
     devices.prepare(model)
     optimizer = train.make_optimizer(model, settings)
@@ -25,9 +24,9 @@ def open_step(train: ModuleType, subject: Subject) -> Step:
     def ready(_draws: Any, _images: Any, data: Any, _settings: Any) -> Any:
         return data
 
-    compiled = CompiledSteps(train.train_step, ready, model, optimizer, settings, devices)
-    nothing_drawn: Any = [(0, None)]
-    return lambda: jax.block_until_ready(compiled(nothing_drawn, [RATE], data))
+    compiled = train.CompiledSteps(train.train_step, ready, model, optimizer, settings, devices)
+    nothing_drawn = [(0, None)]
+    return lambda: compiled.fetch([compiled(nothing_drawn, [RATE], data)])
 
 
 if __name__ == "__main__":

@@ -11,20 +11,19 @@ def open_step(train: ModuleType, subject: Subject) -> Step:
     """Return a step, one graph, on random images."""
     import keras
     import tensorflow as tf
-    from devices import Devices  # Of the built folder.
 
     settings = train.Settings(batch_size=subject.batch_size)
-    devices = Devices(settings)
+    devices = train.Devices(settings)
     model = train.make_model(settings)
     optimizer = train.make_optimizer(model, settings)
     images = tf.random.normal((subject.batch_size, *subject.input), dtype=keras.config.floatx())
     labels = tf.range(subject.batch_size) % train.recipe.CLASSES
 
-    @tf.function(autograph=False, jit_compile=devices.xla)
     def take_step(images: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         return train.train_step(model, optimizer, images, labels, RATE, settings)
 
-    return lambda: float(take_step(images, labels))
+    compiled = tf.function(take_step, autograph=False, jit_compile=devices.xla)
+    return lambda: float(compiled(images, labels))
 
 
 if __name__ == "__main__":

@@ -10,11 +10,10 @@ from ranspec.planning.timing import RATE, Step, Subject, main
 def open_step(train: ModuleType, subject: Subject) -> Step:
     """Return a step on random images that are on the device already."""
     import torch
-    from devices import choose_place  # Of the built folder.
 
     height, width, channels = subject.input
     settings = train.Settings(batch_size=subject.batch_size)
-    place = choose_place(settings, subject.batch_size)
+    place = train.choose_place(settings, subject.batch_size)
     model = place.put(train.make_model(settings)).train()
     optimizer = train.make_optimizer(model, settings)
     images = torch.randn(subject.batch_size, channels, height, width, dtype=place.dtype)

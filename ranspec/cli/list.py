@@ -45,7 +45,7 @@ def list_names(
     for position, (name, entries) in enumerate(found.items()):
         if position:
             write("")
-        {"specs": _write_specs, "backends": _write_backends, "devices": _write_devices}[name](entries)
+        WRITERS[name](entries)
 
 
 def _specs() -> list[dict[str, Any]]:
@@ -174,3 +174,6 @@ def _write_devices(entries: list[dict[str, Any]]) -> None:
         for entry in entries
     ]
     write_table(columns, rows)
+
+
+WRITERS = {"specs": _write_specs, "backends": _write_backends, "devices": _write_devices}

@@ -147,8 +147,10 @@ def _write_memory(plan: Plan) -> None:
         ("weights and statistics", memory.weights),
         ("gradients", memory.gradients),
         ("optimiser", memory.optimizer),
-        (f"kept for the backward pass, {integer(images)} x {size(memory.kept)}",
-         images * memory.kept),
+        (
+            f"kept for the backward pass, {integer(images)} x {size(memory.kept)}",
+            images * memory.kept,
+        ),
         ("largest gradients of a layer", images * memory.workspace),
         ("images of the data set", memory.data),
         ("the framework itself", memory.framework),

@@ -1,7 +1,7 @@
 """What devices that share a batch say to one another: a ring all-reduce of the gradients.
 
-In a ring of n devices an array goes round twice in n parts, once to be added up and once to be
-handed out: 2 (n - 1) steps, in each of which every device sends one part (Patarasuk and Yuan, 2009).
+In a ring of n devices (Patarasuk and Yuan, 2009) an array goes round twice in n parts, once to be
+added up and once to be handed out: 2 (n - 1) steps, in each of which every device sends one part.
 """
 
 from __future__ import annotations

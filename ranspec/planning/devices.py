@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, ValidationError
 
 from ranspec.errors import RanspecError
 from ranspec.runtime.cache import cache_folder
@@ -19,6 +20,8 @@ from ranspec.spec.yaml_source import Node, parse
 Precision = Literal["bfloat16", "tf32", "float32", "float64"]
 PRECISIONS: tuple[Precision, ...] = ("bfloat16", "tf32", "float32", "float64")
 """Those that generated code trains in; weights and updates are float32, of the last one float64."""
+
+Kind = TypeVar("Kind", bound=Model)
 
 HERE = "here"
 """The name of the device that was measured."""
@@ -65,7 +68,7 @@ class Software(Model):
     step: Seconds
     memory: Annotated[float, Field(ge=0.0)]
     """Bytes that a process takes before it has any array."""
-    slowness: dict[str, tuple[Measured, ...]] = {}
+    slowness: dict[str, tuple[Measured, ...]] = Field(default={})
     """By kind of operation, at numbers of channels that rise."""
 
     def slowness_of(self, kind: str, channels: int) -> float:
@@ -99,7 +102,7 @@ def power_law(points: tuple[Measured, ...], at: float) -> float:
     first, last = points[0], points[-1]
     if at <= first[0]:
         return first[1]
-    for (left, low), (right, high) in zip(points, points[1:], strict=False):
+    for (left, low), (right, high) in pairwise(points):
         if at <= right:
             share = math.log(at / left) / math.log(right / left)
             return float(low ** (1 - share) * high**share)
@@ -116,7 +119,7 @@ class Device(Model):
     machine: Machine
     network: Link
     source: str
-    software: dict[str, Software] = {}
+    software: dict[str, Software] = Field(default={})
     """By framework; where nothing is known of one, that of the table is assumed."""
 
     def require(self, precision: str) -> Precision:
@@ -124,9 +127,8 @@ class Device(Model):
         for known in self.peak:
             if known == precision:
                 return known
-        near = did_you_mean(precision, self.peak)
-        there = f"; it has {either(tuple(self.peak))}"
-        raise DeviceError(f"{self.title} has no {show(precision)[1:-1]}{near or there}")
+        there = either(tuple(self.peak))
+        raise DeviceError(f"{self.title} has no {show(precision)[1:-1]}; it has {there}")
 
     @property
     def preferred(self) -> Precision:
@@ -203,10 +205,10 @@ def _shipped() -> _Table:
     return _read(_Table, Path(__file__).with_name("devices.yaml"))
 
 
-def _read(kind: type[Any], path: Path) -> Any:
+def _read(kind: type[Kind], path: Path) -> Kind:
     node, problems = parse(path.read_bytes(), str(path))
     try:
-        found = TypeAdapter(kind).validate_python(node.plain())
+        found = kind.model_validate(node.plain())
     except ValidationError as error:
         more = (
             _problem(node, detail["loc"], detail["type"], detail["msg"], detail["input"])

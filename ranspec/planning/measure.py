@@ -22,7 +22,7 @@ from typing import Any
 from ranspec.codegen.backend import Backend, installed_backends, require_installed
 from ranspec.codegen.render import render_files
 from ranspec.planning.devices import Device, DeviceError, Link, Machine, Software
-from ranspec.planning.micro import CLASSES, POINTS, Micro
+from ranspec.planning.micro import POINTS, Micro
 from ranspec.planning.roofline import Roofline, layer_time
 from ranspec.planning.timing import Request, Subject, Timings
 from ranspec.planning.work import LayerWork, network_work
@@ -114,7 +114,8 @@ def measure_software(
 ) -> Software:
     """Return what a framework reaches, from the least time of each small network."""
     with tempfile.TemporaryDirectory() as name:
-        folder, subjects = Path(name), []
+        folder = Path(name)
+        subjects: list[Subject] = []
         loaded = load_spec(RECIPE)
         for point in points:
             for times in (point.few, point.many):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,7 +15,7 @@ from ranspec.ir.graph import Graph
 from ranspec.planning.communication import exposed, ring_bytes, ring_seconds, slowest_link
 from ranspec.planning.devices import Device, Precision, Software, assumed_software
 from ranspec.planning.memory import Memory, kept_of_a_weight, training_memory
-from ranspec.planning.roofline import LayerTime, Roofline, layer_times, weight_bytes
+from ranspec.planning.roofline import LayerTime, Roofline, layer_times, total_times
 from ranspec.planning.work import LayerWork, network_work
 from ranspec.spec import LoadedSpec, Spec
 from ranspec.spec.training import IMAGES_OF_DATA, Training
@@ -166,12 +167,12 @@ class Plan:
         """Return a step shared by another number of devices, by default of the same batch."""
         parts = self.training.micro_batches
         images = (batch or self.batch) / (devices * parts)
-        times = layer_times(self._work, images, self._roofline)
+        forward, backward = total_times(self._distinct, images, self._roofline)
         link = slowest_link(self.device, devices)
         messages = 0 if self.local_batch_norm else parts * BATCH_NORM_MESSAGES * self._batch_norms
         return Step(
-            forward=parts * sum(time.forward for time in times),
-            backward=parts * sum(time.backward for time in times),
+            forward=parts * forward,
+            backward=parts * backward,
             update=self._update,
             besides=self.software.step,
             gradients=ring_seconds(self.gradient_bytes, devices, link),
@@ -262,14 +263,16 @@ class Plan:
             "fastest_devices": self.fastest,
             "run": {**asdict(run), "seconds": run.seconds},
             "decoding_cores": self.decoding_cores,
-            "layers": [
-                {**asdict(layer), "seconds": layer.seconds} for layer in self.layers
-            ],
+            "layers": [{**asdict(layer), "seconds": layer.seconds} for layer in self.layers],
         }
 
     @cached_property
     def _work(self) -> tuple[LayerWork, ...]:
         return network_work(self.graph, fused=self.software.fused)
+
+    @cached_property
+    def _distinct(self) -> Counter[LayerWork]:
+        return Counter(self._work)
 
     @property
     def _roofline(self) -> Roofline:
@@ -277,7 +280,7 @@ class Plan:
 
     @cached_property
     def _update(self) -> float:
-        """Weight and gradient are read, all that is kept is read and written, the weight written."""
+        """Weights are read and written, gradients read, and all that is kept read and written."""
         moved = 3 + 2 * kept_of_a_weight(self.training)
         size = self.gradient_bytes * moved
         return self._roofline.traffic(size) + self.software.start
@@ -310,9 +313,11 @@ def plan_training(
     batch: int | None = None,
     precision: str | None = None,
     local_batch_norm: bool = False,
+    graph: Graph | None = None,
 ) -> tuple[Plan, ...]:
     """Plan a spec's training on a device with each framework that something is known of.
 
+    `graph` is the spec's network, where it was compiled already.
     Raises `DeviceError` for a precision that the device lacks, `PlanError` for a batch that cannot
     be shared out and for a network of which not one image fits.
     """
@@ -327,7 +332,7 @@ def plan_training(
         raise PlanError(
             f"a batch of {batch:,} cannot be divided among {shared}{more}; {near:,} can"
         )
-    graph = compile_spec(loaded)
+    graph = graph or compile_spec(loaded)
     known: Mapping[str, Software] = device.software or assumed_software()
     plans = tuple(
         Plan(spec, graph, device, name, software, chosen, batch, devices, local_batch_norm)

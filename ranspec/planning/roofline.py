@@ -6,7 +6,7 @@ whichever is longer; more by what a framework is known to be slower, and by star
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -71,7 +71,7 @@ def layer_time(layer: LayerWork, images: float, roofline: Roofline) -> LayerTime
     slowness = roofline.software.slowness_of(layer.kind, layer.channels)
     start = roofline.software.start if layer.starts else 0.0
     seconds = []
-    parts = {"arithmetic": 0.0, "bandwidth": 0.0, "start": 0.0}
+    parts: dict[Bound, float] = {"arithmetic": 0.0, "bandwidth": 0.0, "start": 0.0}
     for work in (layer.forward, layer.backward):
         computed = roofline.arithmetic(work.flops * images)
         moved = roofline.traffic(roofline.bytes_of(work, images))
@@ -80,13 +80,15 @@ def layer_time(layer: LayerWork, images: float, roofline: Roofline) -> LayerTime
         parts["arithmetic" if computed > moved else "bandwidth"] += busy
         parts["start"] += begun
         seconds.append(busy + begun)
+    forward, backward = seconds
     return LayerTime(
-        layer.path,
-        layer.kind,
-        (layer.forward.flops + layer.backward.flops) * images,
-        sum(roofline.bytes_of(work, images) for work in (layer.forward, layer.backward)),
-        *seconds,
-        bound=max(parts, key=parts.__getitem__),  # type: ignore[arg-type]
+        path=layer.path,
+        kind=layer.kind,
+        flops=(layer.forward.flops + layer.backward.flops) * images,
+        bytes=sum(roofline.bytes_of(work, images) for work in (layer.forward, layer.backward)),
+        forward=forward,
+        backward=backward,
+        bound=max(parts, key=parts.__getitem__),
     )
 
 
@@ -95,3 +97,14 @@ def layer_times(
 ) -> tuple[LayerTime, ...]:
     """Return how long each layer takes for a number of images."""
     return tuple(layer_time(layer, images, roofline) for layer in work)
+
+
+def total_times(
+    work: Mapping[LayerWork, int], images: float, roofline: Roofline
+) -> tuple[float, float]:
+    """Return the seconds forward and backward of layers, each so many times."""
+    times = [(layer_time(layer, images, roofline), count) for layer, count in work.items()]
+    return (
+        sum(count * time.forward for time, count in times),
+        sum(count * time.backward for time, count in times),
+    )

@@ -11,7 +11,8 @@ with fusion they are taken while an element-wise operation writes that input.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
 
 from ranspec.ir import operations as ops
@@ -41,9 +42,9 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class LayerWork:
-    """A layer's work in both directions."""
+    """A layer's work in both directions; two are equal that do the same at different places."""
 
-    path: str
+    path: str = field(compare=False)
     kind: str
     """What its speed is known by: see `kind_of`."""
     channels: int
@@ -54,6 +55,7 @@ class LayerWork:
     """Whether it is started by itself: not where it is part of a pass that another began."""
 
 
+@lru_cache(maxsize=8)
 def network_work(graph: Graph, *, fused: bool) -> tuple[LayerWork, ...]:
     """Return the work of every layer, in the order of execution."""
     flow = _flow(graph, fused)
@@ -199,9 +201,7 @@ def _backward(item: _Item, flow: _Flow) -> Work:
     operation, output = item.operation, prod(item.layer.output)
     flops, owned = operation.flops(item.layer.inputs, item.layer.output), _owned(operation)
     read = flow.from_memory(item)
-    written = sum(
-        size for value, size in zip(item.inputs, read, strict=True) if value != IMAGES
-    )
+    written = sum(size for value, size in zip(item.inputs, read, strict=True) if value != IMAGES)
     gradients, sums = flow.in_memory(item.output), 0
     if not (flow.fused and item.elementwise):
         # The gradients that several readers give are added up first, two at a time.

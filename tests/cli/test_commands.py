@@ -25,7 +25,7 @@ from ranspec.spec.yaml_source import resolve
 ROOT = Path(__file__).parents[2]
 COMMANDS = (
     *("build", "check", "count", "list", "new"),
-    *("compare", "schema", "show", "train", "verify", "weights"),
+    *("compare", "plan", "schema", "show", "train", "verify", "weights"),
 )
 
 installed = pytest.mark.skipif(
