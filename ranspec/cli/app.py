@@ -27,6 +27,7 @@ from ranspec.cli.plan import plan
 from ranspec.cli.response import response
 from ranspec.cli.schema import schema
 from ranspec.cli.show import show
+from ranspec.cli.site import site
 from ranspec.cli.study import app as study
 from ranspec.cli.train import train
 from ranspec.cli.verify import verify
@@ -258,4 +259,11 @@ app.command(
         "ranspec plan attention92_imagenet --device my_device.yaml --format json",
     )
 )(plan)
+app.command(
+    epilog=examples(
+        "ranspec site",
+        "ranspec site -o docs/site",
+        "ranspec site attention56_cifar attention92_cifar my_network.yaml",
+    )
+)(site)
 app.add_typer(study)
