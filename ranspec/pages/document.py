@@ -94,8 +94,8 @@ def _environment() -> Environment:
         keep_trailing_newline=True,
     )
     environment.filters |= {
-        "capital": lambda text: text[:1].upper() + text[1:],
-        "exponent": lambda value: "infinite" if value is None else f"{value:.0e}",
+        "capital": _capital,
+        "exponent": _exponent,
         "integer": integer,
         "megabytes": megabytes,
         "percent": percent,
@@ -104,3 +104,12 @@ def _environment() -> Environment:
         "zip": zip,
     }
     return environment
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _exponent(value: float | None) -> str:
+    """Write an error: 3e-15, or 0."""
+    return "infinite" if value is None else f"{value:.0e}" if value else "0"

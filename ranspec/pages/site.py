@@ -61,7 +61,7 @@ def site(
 
     `jobs` are those of studies whose results are shown. Raises what `card` does.
     """
-    networks = list(_networks(specs))
+    networks = sorted(_networks(specs), key=lambda network: _natural(network.name))
     pages = {}
     for network in networks:
         results = trained(network.loaded, jobs or {})
@@ -114,6 +114,15 @@ def comparison_data(networks: list[Network]) -> dict[str, Any]:
             for network, root, values in zip(networks, roots, written, strict=True)
         ],
     }
+
+
+def _natural(name: str) -> list[tuple[bool, int, str]]:
+    """Return what names are sorted by: those without a folder first, 56 before 128."""
+    pieces = re.split(r"(\d+)", name)
+    return [
+        ("/" in name, 0, ""),
+        *((False, int(p), "") if p.isdecimal() else (True, 0, p) for p in pieces),
+    ]
 
 
 def _values(mapping: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -104,14 +104,15 @@
     if (!part) return element("span", { class: "cell none" }, "–");
     const shown = (text, differs) => (differs ? element("em", {}, text) : text);
     const isOperation = part.kind === "operation";
-    const said = isOperation ? part.description : "";
+    const said = isOperation && part.description ? part.description.split(", ") : [];
+    const others = other ? other.description.split(", ") : said;
     return element("span", { class: "cell" },
       shown(part.title, other && part.title !== other.title),
       element("small", {},
         shown(shape(part.output), other && String(part.output) !== String(other.output)),
         part.parameters ? ", " : "",
         part.parameters ? shown(`${integer(part.parameters)} parameters`, other && part.parameters !== other.parameters) : "",
-        said ? ", " : "", said ? shown(said, other && said !== other.description) : ""));
+        ...said.flatMap((text) => [", ", shown(text, !others.includes(text))])));
   };
   const line = (run, open) => {
     const [one, other] = run.first.map((child) => (child ? parts[child[1]] : null));
@@ -143,7 +144,7 @@
     for (const run of runs(pairs(one, other))) {
       const [left, right] = run.first;
       if (left && right && left[1] === right[1]) {
-        same.push(title(run));
+        same.push(one.kind === "sequence" ? `${parts[left[1]].title} (${title(run)})` : title(run));
       } else {
         flush();
         shown.push(line(run, open));
@@ -159,7 +160,8 @@
     $("card-b").href = b.file;
     $("figures").replaceChildren(figures(a, b));
     $("specs").replaceChildren(specs(a, b));
-    const equal = a.root === b.root;
+    const [one, other] = [a, b].map(({ root }) => JSON.stringify(parts[root].children));
+    const equal = one === other;
     $("summary").textContent = equal ? "All blocks are equal, whatever their recipes say."
       : "Parts that are not equal; what differs is marked. Those that are equal are named alone.";
     $("blocks").replaceChildren(...(equal ? [] : [

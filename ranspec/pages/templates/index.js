@@ -5,20 +5,21 @@
   const found = $("found");
   const link = $("compare");
 
-  // Words are looked for in the whole row; `> 10 M` and `< 5 %` in its numbers.
+  // Words are looked for in the whole row; `parameters > 2 M` and `error < 5` in its numbers.
   const units = { "": 1, k: 1e3, m: 1e6, g: 1e9, "%": 1 };
-  const figures = { "": [4, 5], k: [4, 5], m: [4, 5], g: [4, 5], "%": [6] };
+  const columns = { depth: 3, parameters: 4, macs: 5, error: 6 };
+  const condition = /(?:(depth|parameters|macs|error)\s*)?([<>])\s*([\d.]+)\s*([kmg%]?)(?=\s|$)/g;
   const conditions = (text) => {
     const found = [];
-    const rest = text.toLowerCase().replace(/([<>])\s*([\d.]+)\s*([kmg%]?)(?=\s|$)/g,
-      (_, sign, number, unit) => {
-        found.push((row) => figures[unit].some((cell) => {
-          const value = row.cells[cell].dataset.value;
-          const limit = Number(number) * units[unit];
-          return value !== "" && (sign === "<" ? Number(value) < limit : Number(value) > limit);
-        }));
-        return " ";
+    const rest = text.toLowerCase().replace(condition, (_, quantity, sign, number, unit) => {
+      const cell = columns[quantity ?? (unit === "%" ? "error" : "parameters")];
+      const limit = Number(number) * units[unit];
+      found.push((row) => {
+        const value = row.cells[cell].dataset.value;
+        return value !== "" && (sign === "<" ? Number(value) < limit : Number(value) > limit);
       });
+      return " ";
+    });
     for (const word of rest.split(/\s+/).filter(Boolean)) {
       found.push((row) => (row.text ??= row.textContent.toLowerCase()).includes(word));
     }
