@@ -69,12 +69,12 @@ def entry_points(wheel: Path) -> list[str]:
 def test_the_wheel_holds_all_that_is_no_code(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"ranspec/py.typed", "ranspec/spec/schema.json"} <= names
+    assert {"ranspec/py.typed", "ranspec/spec/schema.json", "ranspec/verification.json"} <= names
     for spec in available_specs([packaged_specs()]):
         assert f"ranspec/specs/{spec}.yaml" in names
     for folder in ("ranspec", "backends"):
         for path in (ROOT / folder).rglob("*"):
-            if path.suffix in (".py", ".j2"):
+            if path.suffix in (".py", ".j2", ".css", ".js"):
                 base = ROOT if folder == "ranspec" else ROOT / folder
                 assert path.relative_to(base).as_posix() in names
     assert not [name for name in names if name.startswith(("tests", "generated", "backends"))]
