@@ -68,9 +68,7 @@ def json_schema() -> Schema:
     schema = _simplified(Spec.model_json_schema())
     parts: dict[str, Schema] = schema.pop("$defs")
     parts["Spec"] = schema
-    for part in parts.values():
-        if "const" in (kind := part["properties"].get("kind", {})):
-            kind["description"] = part["description"].partition("\n\n")[0]
+    _describe_kinds(parts)
     names = parts["Spec"]["properties"]["stages"]["propertyNames"]
     names["not"] = {"enum": sorted(PARTS)}
     for choices in parts["Spec"]["properties"]["alternatives"]["anyOf"]:
@@ -109,6 +107,7 @@ def schema_of(model: type[Model], title: str) -> Schema:
     """Return the JSON Schema of files that hold a whole model, as those of a study do."""
     schema = _simplified(model.model_json_schema())
     parts: dict[str, Schema] = {**schema.pop("$defs"), model.__name__: schema}
+    _describe_kinds(parts)
     whole = _with_all_short_forms(parts, _number_keys(model), complete=True)
     root = whole.pop(model.__name__)
     schema = {
@@ -160,6 +159,12 @@ def _simplified(value: Any) -> Any:
     if isinstance(result.get("title"), str):
         del result["title"]
     return result
+
+
+def _describe_kinds(parts: Mapping[str, Schema]) -> None:
+    for part in parts.values():
+        if "const" in (kind := part["properties"].get("kind", {})):
+            kind["description"] = part["description"].partition("\n\n")[0]
 
 
 def _number_keys(model: type[Model]) -> NumberKeys:

@@ -1,0 +1,35 @@
+"""A folder with the images of CIFAR and Tiny ImageNet as they are published, but very few."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ranspec.runtime.archives import CIFAR
+from tests.runtime.test_archives import write_cifar
+
+CLASSES = 200
+
+
+def write_images(folder: Path) -> Path:
+    """Write 35 images to train on and 7 to test on of CIFAR, 200 and 4 of Tiny ImageNet."""
+    for layouts in CIFAR.values():
+        write_cifar(folder, layouts[0])
+    home = folder / "tiny-imagenet-200"
+    pixels = np.random.default_rng(0).integers(0, 256, (CLASSES, 64, 64, 3), dtype=np.uint8)
+    names = [f"n{label:08}" for label in range(CLASSES)]
+    for name, values in zip(names, pixels, strict=True):
+        _write(home / "train" / name / "images" / f"{name}_0.JPEG", values)
+    lines = []
+    for index, name in enumerate(names[:4]):
+        _write(home / "val" / "images" / f"val_{index}.JPEG", pixels[-1 - index])
+        lines.append(f"val_{index}.JPEG\t{name}\t0\t0\t63\t63\n")
+    (home / "val" / "val_annotations.txt").write_text("".join(lines))
+    return folder
+
+
+def _write(path: Path, pixels: np.ndarray[tuple[int, ...], np.dtype[np.uint8]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
