@@ -17,6 +17,8 @@ from ranspec.studies.loader import LoadedStudy
 from ranspec.studies.model import Entry, Figure, Measure
 from ranspec.studies.results import RUN, Result, found_jobs, job_folder, read_result
 
+DECIMALS = 9
+"""Of percentages, so that 1 - 0.95 is 5 %."""
 LEFT_OUT = {
     "waiting": "not run yet",
     "running": "begun, not at its end",
@@ -44,7 +46,7 @@ class Run:
         share = self.result.measures.get(name) if self.result.state == "finished" else None
         if share is None:
             return None
-        return 100 * share if measure == "accuracy" else 100 * (1 - share)
+        return round(100 * (share if measure == "accuracy" else 1 - share), DECIMALS)
 
 
 @dataclass(frozen=True)
