@@ -101,7 +101,7 @@ def masks(
     require("matplotlib", "matplotlib")
     trained = picture_weights(loaded, graph, weights)
     shown = read_images(loaded.spec, paths)
-    inputs = picture_input(loaded, trained, shown, data_dir)
+    inputs, normalized = picture_input(loaded, trained, shown, data_dir)
     selected = choose_channels(graph, trained.arrays, inputs, chosen, drawn)
     drawings: list[Masked] = []
     with progress("drawing masks", len(paths)) as advance:
@@ -112,6 +112,7 @@ def masks(
         f"network: {graph.name}",
         f"weights: {trained.origin}",
         f"channels: {channels}",
+        f"images: resized and normalised {normalized}",
         "gated: (1 + mask) * trunk, or mask * trunk where learning is naive",
     )
     content = page.files(f"Masks of {graph.name}", drawings, facts)

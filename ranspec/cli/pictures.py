@@ -28,8 +28,11 @@ def picture_weights(loaded: LoadedSpec, graph: Graph, path: Path | None) -> Trai
 
 def picture_input(
     loaded: LoadedSpec, trained: Trained, images: Images, data_dir: Path | None
-) -> Array:
-    """Return images as the network takes them; say where they are not normalised as in a run."""
+) -> tuple[Array, str]:
+    """Return images as the network takes them, and by what they were normalised.
+
+    Where that is not what a run does, the user is told.
+    """
     from ranspec.pictures.inputs import find_statistics, network_input
     from ranspec.runtime.data import DataOptions
 
@@ -41,4 +44,5 @@ def picture_input(
             "normalised by their own; a run's checkpoint has those of training, or --data-dir "
             "names its images"
         )
-    return network_input(images, statistics, trained.dtype)
+    by = "as in the recipe's evaluation" if right else "by their own statistics, not training's"
+    return network_input(images, statistics, trained.dtype), by

@@ -154,7 +154,7 @@ def _subject(
     trained = picture_weights(loaded, graph, weights)
     if paths:
         shown = read_images(loaded.spec, paths)
-        inputs = picture_input(loaded, trained, shown, options.data_dir)
+        inputs, _ = picture_input(loaded, trained, shown, options.data_dir)
     else:
         data = test_data(loaded.spec, options, trained.statistics)
         inputs = network_input(

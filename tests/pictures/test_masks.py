@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import re
+from hashlib import sha256
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -80,7 +81,12 @@ def test_the_page_needs_no_other_file_and_tells_what_its_pictures_are(digit: Pat
     ]
     sources = [base64.b64decode((image["src"] or "").partition(",")[2]) for image in images[2:]]
     assert {Image.open(io.BytesIO(source)).size for source in sources} == {(4, 4)}
-    assert page.all("meta")[1]["name"] == "viewport"
+    policy = next(item["content"] for item in page.all("meta") if "http-equiv" in item)
+    assert policy is not None
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    digest = base64.b64encode(sha256(script.encode()).digest()).decode()
+    assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
 def test_it_replaces_its_own_pictures_and_no_others(digit: Path) -> None:
