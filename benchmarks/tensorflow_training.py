@@ -54,7 +54,7 @@ def main() -> None:
         report(measure(steps, options.rounds, options.steps))
 
 
-def contenders(batch_size: int, xla: bool) -> dict[str, Callable[[], Any]]:
+def contenders(batch_size: int, xla: bool = False) -> dict[str, Callable[[], Any]]:
     """Return what takes one step, by name; all wait for the loss."""
     import data
     import recipe
