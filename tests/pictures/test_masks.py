@@ -16,7 +16,11 @@ from typer.testing import CliRunner, Result
 
 from ranspec.cli.app import app
 from ranspec.pictures.colors import colored, levels, palette
-from ranspec.pictures.masks import file_names
+from ranspec.pictures.inputs import Images
+from ranspec.pictures.masks import file_names, masked_images
+from ranspec.pictures.modules import fusions
+from tests.browser import browser, needs_browser
+from tests.pictures.conftest import Sample
 
 SPEC = "attention_digits"
 
@@ -89,6 +93,27 @@ def test_the_page_needs_no_other_file_and_tells_what_its_pictures_are(digit: Pat
     assert policy.endswith(f"script-src 'sha256-{digest}'")
 
 
+@needs_browser
+def test_in_a_browser_it_asks_for_nothing_and_keys_change_it(digit: Path) -> None:
+    assert ranspec(SPEC, digit, "--channels", "3", "-o", "out").exit_code == 0
+    with browser(Path("home").resolve()) as opened:
+        opened.resize(360, 800)
+        opened.prefer("dark")
+        opened.open(Path("out/index.html"))
+        assert opened.value("document.documentElement.scrollWidth") <= 360
+        assert opened.value("getComputedStyle(document.body).colorScheme") == "light dark"
+        assert opened.value("[...document.images].every(image => image.naturalWidth > 0)")
+        shown = "getComputedStyle(document.querySelector('.over img')).opacity"
+        assert opened.value(shown) == "0.6"
+        opened.press("Tab", "ArrowLeft", "ArrowLeft")
+        assert opened.value(shown) == "0.58"
+        opened.press("Tab", " ")
+        assert opened.value("document.body.className") == "pixels"
+        assert {address.partition(":")[0] for address in opened.requests()} <= {"file", "data"}
+        assert sum(address.startswith("file:") for address in opened.requests()) == 1
+        assert opened.complaints() == []
+
+
 def test_it_replaces_its_own_pictures_and_no_others(digit: Path) -> None:
     assert ranspec(SPEC, digit, "-o", "out").exit_code == 0
     Path("out/mine.txt").write_text("mine")
@@ -155,3 +180,18 @@ def test_colours_go_evenly_from_the_least_to_the_largest() -> None:
 def test_files_have_names_that_are_portable_and_their_own() -> None:
     names = ["a/b c.png", "é.png", "x.png", "X.jpg", "..png"]
     assert file_names(names) == ["a_b_c", "2_image", "3_x", "4_X", "5_image"]
+
+
+def test_what_is_drawn_of_a_channel_is_that_of_its_image(sample: Sample) -> None:
+    names = tuple(map(str, range(len(sample.images))))
+    images = Images(names, np.zeros((len(names), *sample.graph.input), dtype=np.float32))
+    channels = {"stage1.1": (5, 2)}
+    found = list(masked_images(sample.graph, sample.weights, images, sample.images, channels))
+    assert [item.name for item in found] == list(names)
+    expected = next(iter(fusions(sample.graph, sample.weights, sample.images)))
+    for index, item in enumerate(found):
+        assert [drawn.channel for drawn in item.maps["stage1.1"]] == [5, 2]
+        for drawn in item.maps["stage1.1"]:
+            for name in ("trunk", "mask", "gated"):
+                whole = getattr(expected, name)[index, drawn.channel]
+                assert np.allclose(getattr(drawn, name), whole, rtol=1e-4, atol=1e-5)

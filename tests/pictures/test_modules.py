@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
 from ranspec.compile import compile_spec
+from ranspec.pictures.activations import activations
 from ranspec.pictures.modules import ModuleError, chosen_modules, fusions
 from ranspec.spec import load_spec
+from ranspec.verify.experiment import random_state
 from tests.pictures.conftest import Sample
 
 
@@ -45,3 +49,14 @@ def test_modules_are_chosen_by_their_paths_or_those_of_stages() -> None:
 def test_a_module_that_is_not_there_is_told(spec: str, names: list[str], message: str) -> None:
     with pytest.raises(ModuleError, match=message):
         chosen_modules(compile_spec(load_spec(spec)), names)
+
+
+def test_values_are_kept_no_longer_than_layers_need_them() -> None:
+    graph = compile_spec(load_spec("attention_digits"))
+    kept: list[weakref.ref[np.ndarray]] = []
+    alive = []
+    for found in activations(graph, random_state(graph, 0), np.ones((1, 1, 8, 8))):
+        kept.append(weakref.ref(found.output))
+        alive.append(sum(reference() is not None for reference in kept))
+    assert len(kept) > 100
+    assert max(alive) < 10
