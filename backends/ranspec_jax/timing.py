@@ -30,4 +30,4 @@ def open_step(train: ModuleType, subject: Subject) -> Step:
 
 
 if __name__ == "__main__":
-    main(open_step)
+    main(open_step, fused=True)

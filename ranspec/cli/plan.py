@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ranspec.cli.options import OptionalSpecArgument, SetOption
+from ranspec.cli.options import BackendsOption, OptionalSpecArgument, SetOption
 from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
 
 if TYPE_CHECKING:
+    from ranspec.planning.devices import Device
     from ranspec.planning.plan import Plan
 
 DEFAULT_DEVICE = "a100-80"
@@ -26,6 +27,7 @@ def complete_device(incomplete: str) -> list[str]:
 
 def plan(
     overrides: SetOption,
+    backends: BackendsOption,
     spec: OptionalSpecArgument = None,
     device: Annotated[
         str | None,
@@ -69,8 +71,8 @@ def plan(
         bool,
         typer.Option(
             "--measure",
-            help="First measure what the installed frameworks reach of this machine's processors, "
-            "with small networks, in some minutes; kept as the device `here`.",
+            help="First measure what frameworks reach of this machine's processors, with small "
+            "networks and in some minutes for each; kept as the device `here`.",
         ),
     ] = False,
     output_format: Annotated[
@@ -85,7 +87,7 @@ def plan(
     from ranspec.planning.devices import HERE, load_device, measured_file
 
     if measure:
-        measure_here()
+        measure_here(backends)
         device = device or HERE
         if spec is None:
             return None
@@ -97,7 +99,7 @@ def plan(
 
     plans = plan_training(
         load_spec(spec, overrides),
-        load_device(name),
+        chosen_software(load_device(name), backends),
         devices=devices,
         batch=batch,
         precision=precision,
@@ -108,13 +110,30 @@ def plan(
     return _write(plans)
 
 
-def measure_here() -> None:
+def chosen_software(device: Device, names: Sequence[str]) -> Device:
+    """Return a device with what was measured of some frameworks alone."""
+    for name in names:
+        if device.software and name not in device.software:
+            there = ", ".join(device.software)
+            raise typer.BadParameter(
+                f"{name} was not measured on {device.title}; {there} was", param_hint="--backend"
+            )
+    software = {name: device.software[name] for name in names if device.software}
+    return device.model_copy(update={"software": software}) if software else device
+
+
+def measure_here(names: Sequence[str]) -> None:
     """Measure this machine, and keep what was found for `--device here`."""
     from ranspec.cli.files import write_whole
+    from ranspec.codegen.backend import load_backend, require_installed, require_training
     from ranspec.planning.devices import measured_file, written
-    from ranspec.planning.measure import measure_device
+    from ranspec.planning.measure import measure_device, trained_backends
 
-    found = measure_device(message)
+    backends = [load_backend(name) for name in names]
+    for backend in backends:
+        require_training(backend)
+        require_installed(backend)
+    found = measure_device(backends or trained_backends(), message)
     path = measured_file()
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, written(found))

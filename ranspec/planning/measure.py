@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,7 @@ from ranspec.codegen.backend import Backend, installed_backends, require_install
 from ranspec.codegen.render import render_files
 from ranspec.planning.devices import Device, DeviceError, Link, Machine, Software
 from ranspec.planning.micro import POINTS, Micro
-from ranspec.planning.roofline import Roofline, layer_time
+from ranspec.planning.roofline import Roofline, total_times
 from ranspec.planning.timing import Request, Subject, Timings
 from ranspec.planning.work import LayerWork, network_work
 from ranspec.spec import LoadedSpec, load_spec
@@ -31,7 +32,7 @@ from ranspec.verify.processes import cores, write_folder
 
 RECIPE = "attention_digits"
 """The spec whose recipe small networks are trained by; its network is not measured."""
-SECONDS = 60.0
+SECONDS = 20.0
 """How long a framework's steps take turns."""
 LEAST_SLOWNESS = 0.02
 """What is faster, or not slower than what noise hides, is taken to be this slow."""
@@ -52,26 +53,26 @@ def trained_backends() -> list[Backend]:
     return found
 
 
-def measure_device(report: Callable[[str], None] = lambda message: None) -> Device:
-    """Measure this machine's processors with every framework that is installed."""
-    report(f"measuring NumPy on {cores()} core(s)")
-    peak, bandwidth = measure_peak(), measure_bandwidth()
-    bare = bare_device(peak, bandwidth)
+def measure_device(
+    backends: Sequence[Backend], report: Callable[[str], None] = lambda message: None
+) -> Device:
+    """Measure this machine's processors with some frameworks, which must be installed."""
+    if not backends:
+        raise DeviceError("no framework is installed that could be measured")
+    report(f"measuring NumPy on {counted_cores()}")
+    bare = bare_device(measure_peak(), measure_bandwidth())
     software = {}
-    for backend in trained_backends():
+    for backend in backends:
         report(f"measuring {backend.title}")
         software[backend.name] = measure_software(backend, bare)
-    if not software:
-        raise DeviceError("no framework is installed that could be measured")
     return bare.model_copy(update={"software": software})
 
 
 def bare_device(peak: float, bandwidth: float) -> Device:
     """Return this machine's processors as NumPy finds them."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    count = cores()
     return Device(
-        title=f"{count} core{'s' if count > 1 else ''} of {platform.node() or 'this machine'}",
+        title=f"{counted_cores()} of this machine, {platform.machine()}",
         memory=float(memory),
         bandwidth=bandwidth,
         peak={"float32": peak, "float64": peak / 2},
@@ -79,6 +80,11 @@ def bare_device(peak: float, bandwidth: float) -> Device:
         network=Link(bandwidth=1.25e9, latency=50e-6),
         source=f"measured {time.strftime('%Y-%m-%d')} by `ranspec plan --measure`; links assumed",
     )
+
+
+def counted_cores() -> str:
+    """Return `1 core`, or how many this process may use."""
+    return f"{cores()} cores" if cores() > 1 else "1 core"
 
 
 def measure_peak() -> float:
@@ -115,18 +121,18 @@ def measure_software(
     """Return what a framework reaches, from the least time of each small network."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        subjects: list[Subject] = []
         loaded = load_spec(RECIPE)
-        for point in points:
-            for times in (point.few, point.many):
-                code = folder / f"network{len(subjects)}"
-                files = render_files(loaded, backend, graph=point.graph(times))
-                write_folder(code, files)
-                subjects.append(Subject(str(code), point.input, point.batch))
+        networks = tuple(dict.fromkeys(net for point in points for net in (point.base, point)))
+        subjects = []
+        for number, network in enumerate(networks):
+            code = folder / f"network{number}"
+            write_folder(code, render_files(loaded, backend, graph=network.graph()))
+            subjects.append(Subject(str(code), network.input, network.batch))
         timings = time_steps(backend, subjects, seconds, folder)
-    least = [min(found) for found in timings.seconds]
-    measured = dict(zip(points, zip(least[::2], least[1::2], strict=True), strict=True))
-    return fitted(measured, device, fused=backend.name == "jax", memory=float(timings.memory))
+    measured = {
+        network: min(found) for network, found in zip(networks, timings.seconds, strict=True)
+    }
+    return fitted(points, measured, device, fused=timings.fused, memory=float(timings.memory))
 
 
 def time_network(backend: Backend, loaded: LoadedSpec, batch: int, seconds: float) -> Timings:
@@ -168,52 +174,54 @@ def time_steps(
         said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise DeviceError("\n".join([f"{backend.title} could not be measured:", *said[-5:]]))
     found: dict[str, Any] = json.loads(Path(request.result).read_text(encoding="utf-8"))
-    return Timings(tuple(map(tuple, found["seconds"])), found["memory"])
+    return Timings(tuple(map(tuple, found["seconds"])), found["memory"], found["fused"])
 
 
 def fitted(
-    measured: Mapping[Micro, tuple[float, float]], device: Device, *, fused: bool, memory: float
+    points: Sequence[Micro],
+    measured: Mapping[Micro, float],
+    device: Device,
+    *,
+    fused: bool,
+    memory: float,
 ) -> Software:
-    """Return what explains the times of small networks, few and many times the element.
+    """Return what explains the seconds of small networks.
 
     Kinds are solved one after the other: what an element has besides its own kind is known then.
     """
     software = Software(fused=fused, start=0.0, step=0.0, memory=memory)
-    slowness: dict[str, list[tuple[int, float]]] = {}
-    for point, (few, many) in measured.items():
-        work = [network_work(point.graph(times), fused=fused) for times in (point.few, point.many)]
+    for point in points:
+        work, base = (network_work(net.graph(), fused=fused) for net in (point, point.base))
+        added = Counter(work)
+        added.subtract(Counter(base))
+        longer = measured[point] - measured[point.base]
         if point.kind == "start":
-            started = [sum(map(_starts, layers)) for layers in work]
-            start = max(0.0, (many - few) / (started[1] - started[0]))
-            step = max(0.0, few - start * started[0])
+            started = sum(count * _starts(layer) for layer, count in added.items())
+            start = max(0.0, longer / started)
+            step = max(0.0, measured[point.base] - start * sum(map(_starts, base)))
             software = software.model_copy(update={"start": start, "step": step})
             continue
-        known = software.model_copy(update={"slowness": _sorted(slowness)})
-        roofline = Roofline(device, known, "float32")
-        own, other = 0.0, 0.0
-        for layers, sign in zip(work, (-1, 1), strict=True):
-            for layer in layers:
-                seconds = layer_time(layer, point.batch, roofline).seconds
-                started_in = _starts(layer) * software.start
-                if layer.kind == point.kind:
-                    factor = known.slowness_of(layer.kind, layer.channels)
-                    own += sign * (seconds - started_in) / factor
-                    other += sign * started_in
-                else:
-                    other += sign * seconds
-        if own > 0:
-            found = max(LEAST_SLOWNESS, (many - few - other) / own)
-            channels = next(layer.channels for layer in work[1][1:] if layer.kind == point.kind)
-            slowness.setdefault(point.kind, []).append((channels, found))
-    return software.model_copy(update={"slowness": _sorted(slowness)})
+        own = {layer: count for layer, count in added.items() if layer.kind == point.kind}
+        others = {layer: count for layer, count in added.items() if layer.kind != point.kind}
+        known = Roofline(device, software, "float32")
+        alone = Roofline(device, software.model_copy(update={"slowness": {}}), "float32")
+        started_in = software.start * sum(count * _starts(layer) for layer, count in own.items())
+        roofline = sum(total_times(own, point.batch, alone)) - started_in
+        rest = sum(total_times(others, point.batch, known)) + started_in
+        if roofline > 0:
+            slowness = max(LEAST_SLOWNESS, (longer - rest) / roofline)
+            (channels,) = {layer.channels for layer in own}
+            software = with_slowness(software, point.kind, channels, slowness)
+    return software
+
+
+def with_slowness(software: Software, kind: str, channels: int, slowness: float) -> Software:
+    """Return what is known with one more measured point."""
+    points = (*software.slowness.get(kind, ()), (channels, slowness))
+    more = {**software.slowness, kind: tuple(sorted(points))}
+    return software.model_copy(update={"slowness": more})
 
 
 def _starts(layer: LayerWork) -> int:
     """Return how often a layer is started in a step."""
     return layer.starts * sum(work.values > 0 for work in (layer.forward, layer.backward))
-
-
-def _sorted(
-    slowness: Mapping[str, Sequence[tuple[int, float]]],
-) -> dict[str, tuple[tuple[int, float], ...]]:
-    return {kind: tuple(sorted(points)) for kind, points in slowness.items()}

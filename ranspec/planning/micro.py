@@ -1,19 +1,20 @@
 """Small networks of one kind of operation each, to learn how fast a framework computes it.
 
-A pair of them differs only in how often an element is repeated, so that the difference of their
-times is that of the element. None is a network that anyone trains.
+Each has an element some times more than another, its base, so that the difference of their times is
+that of the element. None is a network that anyone trains.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ranspec.ir.builder import Builder, NetworkSettings, Tracer, Value, block
 from ranspec.ir.dimension import Dimension
 from ranspec.ir.graph import Graph
 
 CLASSES = 10
+BASE = "base"
 SETTINGS = NetworkSettings(epsilon=1e-5, momentum=0.1)
 
 
@@ -89,22 +90,26 @@ ELEMENTS: Mapping[str, Callable[[Builder, Value, str], Value]] = {
 
 @dataclass(frozen=True, slots=True)
 class Micro:
-    """A point to measure: an element on maps of a size, repeated `few` and then `many` times."""
+    """A point to measure: an element repeated `times` on maps of a size; never, in its base."""
 
     kind: str
     channels: int
     size: int
     batch: int
-    few: int = 1
-    many: int = 3
+    times: int = 2
+
+    @property
+    def base(self) -> Micro:
+        """What is left without the element, the same for all kinds."""
+        return replace(self, kind=BASE, times=0)
 
     @property
     def input(self) -> tuple[int, int, int]:
         return self.size, self.size, 3
 
-    def graph(self, times: int) -> Graph:
-        """Return the network with the element repeated so often."""
-        call = _repeated(kind=self.kind, channels=self.channels, times=times, classes=CLASSES)
+    def graph(self) -> Graph:
+        """Return the network."""
+        call = _repeated(kind=self.kind, channels=self.channels, times=self.times, classes=CLASSES)
         return Graph("micro", Tracer(SETTINGS).trace(call, [self.input]))
 
 
@@ -122,19 +127,19 @@ def _repeated(
 
 
 POINTS = (
-    Micro("start", 16, 4, 2, few=2, many=26),
+    Micro("start", 16, 4, 2, times=24),
     Micro("convolution", 4, 32, 32),
     Micro("convolution", 16, 32, 32),
     Micro("convolution", 64, 16, 32),
-    Micro("convolution", 256, 8, 32),
+    Micro("convolution", 256, 8, 16),
     Micro("grouped convolution", 128, 16, 8),
     Micro("pointwise convolution", 16, 32, 32),
     Micro("pointwise convolution", 64, 32, 32),
-    Micro("pointwise convolution", 256, 16, 32),
-    Micro("pointwise convolution", 1024, 8, 32),
+    Micro("pointwise convolution", 256, 16, 16),
+    Micro("pointwise convolution", 1024, 8, 16),
     Micro("batch_norm", 16, 32, 32),
     Micro("batch_norm", 64, 32, 32),
-    Micro("batch_norm", 256, 16, 32),
+    Micro("batch_norm", 256, 16, 16),
     Micro("relu", 64, 32, 32),
     Micro("add", 64, 32, 32),
     Micro("sigmoid", 64, 32, 32),

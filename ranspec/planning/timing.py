@@ -20,6 +20,8 @@ from ranspec.verify.processes import cores
 
 Step = Callable[[], object]
 """Takes one training step, and waits for its loss."""
+TURNS, TURN, MOST_OF_A_TURN = 3, 0.1, 20
+"""How often steps take turns at least, how many seconds a turn is to last, and its most steps."""
 RATE = 1e-6
 """The learning rate of steps that are only timed: the weights shall stay ordinary numbers."""
 
@@ -44,13 +46,17 @@ class Request:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each step of each subject; the most memory that the process had, in bytes."""
+    """Seconds of each step of each subject; the most memory that the process had, in bytes.
+
+    `fused` tells whether its framework computes runs of element-wise operations at once.
+    """
 
     seconds: tuple[tuple[float, ...], ...]
     memory: int
+    fused: bool
 
 
-def main(open_step: Callable[[ModuleType, Subject], Step]) -> None:
+def main(open_step: Callable[[ModuleType, Subject], Step], *, fused: bool) -> None:
     """Time steps as a request asks; `open_step` is given the folder's `train` module."""
     data = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     subjects = tuple(
@@ -59,7 +65,8 @@ def main(open_step: Callable[[ModuleType, Subject], Step]) -> None:
     )
     steps = [opened(subject, open_step) for subject in subjects]
     seconds = take_turns(steps, data["seconds"])
-    found = Timings(seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    found = Timings(seconds, memory, fused)
     Path(data["result"]).write_text(json.dumps(asdict(found)), encoding="utf-8")
 
 
@@ -76,14 +83,21 @@ def take_turns(steps: Sequence[Step], limit: float) -> tuple[tuple[float, ...], 
     """Return the seconds of steps that take turns, three times or more, until a limit of seconds.
 
     On one core they are the processor's, which other work on the machine changes little; on several
-    the clock's.
+    the clock's. The first step of a turn is not counted: it finds caches full of others' arrays.
     """
     clock = time.process_time if cores() == 1 else time.perf_counter
     times: list[list[float]] = [[] for _ in steps]
     end = time.monotonic() + limit
-    while len(times[0]) < 3 or time.monotonic() < end:
+    while len(times[0]) < TURNS or time.monotonic() < end:
         for step, found in zip(steps, times, strict=True):
             start = clock()
             step()
-            found.append(clock() - start)
+            left = TURN - (clock() - start)
+            for _ in range(MOST_OF_A_TURN):
+                start = clock()
+                step()
+                found.append(clock() - start)
+                left -= found[-1]
+                if left < 0:
+                    break
     return tuple(map(tuple, times))

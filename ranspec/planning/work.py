@@ -78,6 +78,26 @@ def kind_of(operation: Operation) -> str:
             return operation.label
 
 
+def begins_pass(layer: Layer) -> bool:
+    """Tell whether a layer's inputs must be in memory before it begins.
+
+    All must that depend on more than one position of them: only element-wise operations that take
+    no statistics go on with what another has just computed.
+    """
+    operation = layer.operation
+    reaches = operation.reach(layer.inputs)
+    return (
+        not isinstance(operation, Positionwise)
+        or takes_statistics(operation)
+        or any(reach != OWN_POSITION for reach in reaches)
+    )
+
+
+def takes_statistics(operation: Operation) -> bool:
+    """Tell whether an operation needs sums over the whole batch before it writes anything."""
+    return any(not spec.trainable for spec in operation.parameters().values())
+
+
 @dataclass(frozen=True, eq=False)
 class _Item:
     """A layer, and the numbers of the values that it reads and writes, unique in the network."""
@@ -85,6 +105,8 @@ class _Item:
     layer: Layer
     inputs: tuple[int, ...]
     output: int
+    passes: int
+    """How many passes over memory must come before what it belongs to."""
 
     @property
     def operation(self) -> Operation:
@@ -97,17 +119,6 @@ class _Item:
     @property
     def sizes(self) -> list[int]:
         return [prod(shape) for shape in self.layer.inputs]
-
-    @property
-    def takes_statistics(self) -> bool:
-        """Whether it needs sums over the whole batch before it writes anything."""
-        return any(not spec.trainable for spec in self.operation.parameters().values())
-
-    @property
-    def begins_pass(self) -> bool:
-        """Whether its input must be in memory, as it depends on more than one position of it."""
-        reaches = self.operation.reach(self.layer.inputs)
-        return self.takes_statistics or any(reach != OWN_POSITION for reach in reaches)
 
     @property
     def is_view(self) -> bool:
@@ -128,8 +139,9 @@ class _Flow:
     def hands_on(self, value: int, reader: _Item) -> bool:
         """Tell whether a value reaches a reader within one pass over memory."""
         maker = self.makers.get(value)
-        both = maker is not None and maker.elementwise and reader.elementwise
-        return self.fused and both and not reader.begins_pass
+        if maker is None or not self.fused:
+            return False
+        return maker.elementwise and reader.elementwise and maker.passes == reader.passes
 
     def from_memory(self, item: _Item) -> list[int]:
         """Return how many values an item reads of each input."""
@@ -154,7 +166,10 @@ def _flow(graph: Graph, fused: bool) -> _Flow:
         for node in trace.nodes:
             given = [numbers[index] for index in node.inputs]
             if isinstance(node, OperationNode):
-                items.append(_Item(next(layers), tuple(given), len(items) + 1))
+                layer = next(layers)
+                before = max(items[value - 1].passes if value else 0 for value in given)
+                passes = before + begins_pass(layer)
+                items.append(_Item(layer, tuple(given), len(items) + 1, passes))
                 numbers[node.output] = len(items)
                 continue
             for instance in node.instances:
@@ -194,7 +209,7 @@ def _statistics(item: _Item, flow: _Flow) -> int:
     """Return how many values are read to take the statistics of a batch."""
     maker = flow.makers.get(item.inputs[0])
     along = flow.fused and maker is not None and maker.elementwise
-    return item.sizes[0] if item.takes_statistics and not along else 0
+    return item.sizes[0] if takes_statistics(item.operation) and not along else 0
 
 
 def _backward(item: _Item, flow: _Flow) -> Work:
@@ -214,7 +229,7 @@ def _backward(item: _Item, flow: _Flow) -> Work:
     if item.elementwise and not keeps.inputs and not keeps.output:
         return Work(values=sums)  # The gradient is handed on as it is.
     kept = sum(chosen(keeps.inputs, read)) + (output if keeps.output and all(read) else 0)
-    passes = 2 if item.takes_statistics else 1
+    passes = 2 if takes_statistics(item.operation) else 1
     gradients += passes - 1
     return Work(flops, gradients * output + passes * kept + written + sums, owned)
 
