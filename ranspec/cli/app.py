@@ -257,6 +257,7 @@ app.command(
         "ranspec plan attention92_cifar --device rtx4090 --precision tf32",
         "ranspec plan attention56_cifar --measure",
         "ranspec plan attention92_imagenet --device my_device.yaml --format json",
+        "ranspec plan --study wang2017_table1 --device a100-40 --devices 4",
     )
 )(plan)
 app.command(

@@ -115,3 +115,26 @@ def styled(stream: TextIO) -> bool:
 
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
     return stream.isatty() and not plain
+
+
+def size(number: float) -> str:
+    """Write a number of bytes."""
+    for limit, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
+        if number >= limit:
+            return f"{number / limit:,.1f} {unit}"
+    return f"{number / 2**10:,.1f} KiB"
+
+
+def seconds(number: float) -> str:
+    """Write a short time."""
+    if number >= 1:
+        return f"{number:.2f} s"
+    return f"{1e3 * number:.2f} ms" if number else ""
+
+
+def duration(number: float) -> str:
+    """Write a long time."""
+    for limit, unit in ((2 * 86400, "days"), (2 * 3600, "hours"), (120, "minutes")):
+        if number >= limit:
+            return f"{number * 2 / limit:.1f} {unit}"
+    return f"{number:.1f} s"

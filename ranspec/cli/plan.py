@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from ranspec.cli.options import BackendsOption, OptionalSpecArgument, SetOption
-from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
+from ranspec.cli.output import (
+    Column,
+    duration,
+    integer,
+    message,
+    scaled,
+    seconds,
+    size,
+    write,
+    write_json,
+    write_table,
+)
+from ranspec.cli.study_options import ScaleOption
 
 if TYPE_CHECKING:
     from ranspec.planning.devices import Device
@@ -75,6 +87,16 @@ def plan(
             "networks and in some minutes for each; kept as the device `here`.",
         ),
     ] = False,
+    study: Annotated[
+        str | None,
+        typer.Option(
+            "--study",
+            metavar="STUDY",
+            help="A study of `ranspec study list`, not a SPEC: each of its runs on a device of "
+            "its own, as many at once as there are --devices.",
+        ),
+    ] = None,
+    scale: ScaleOption = "1",
     output_format: Annotated[
         Literal["table", "json"], typer.Option("--format", help="How to write the result.")
     ] = "table",
@@ -89,17 +111,25 @@ def plan(
     if measure:
         measure_here(backends)
         device = device or HERE
-        if spec is None:
+        if spec is None and study is None:
             return None
-    if spec is None:
-        raise typer.BadParameter("name a spec, or give --measure alone", param_hint="SPEC")
+    if (spec is None) == (study is None):
+        raise typer.BadParameter("name either a spec or a study", param_hint="SPEC or --study")
     name = device or (HERE if measured_file().exists() else DEFAULT_DEVICE)
     from ranspec.planning.plan import plan_training
     from ranspec.spec import load_spec
 
+    chosen = chosen_software(load_device(name), backends)
+    if study is not None:
+        from ranspec.cli.plan_study import write_study
+
+        if overrides or batch:
+            raise typer.BadParameter("goes without --set and --batch", param_hint="--study")
+        return write_study(study, scale, chosen, devices, precision, output_format)
+    assert spec is not None
     plans = plan_training(
         load_spec(spec, overrides),
-        chosen_software(load_device(name), backends),
+        chosen,
         devices=devices,
         batch=batch,
         precision=precision,
@@ -297,26 +327,3 @@ def _facts(plan: Plan) -> list[str]:
     if plan.decoding_cores:
         lines.append(f"decoding as many images takes {plan.decoding_cores:,.0f} cores")
     return lines
-
-
-def size(number: float) -> str:
-    """Write a number of bytes."""
-    for limit, unit in ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB")):
-        if number >= limit:
-            return f"{number / limit:,.1f} {unit}"
-    return f"{number / 2**10:,.1f} KiB"
-
-
-def seconds(number: float) -> str:
-    """Write a short time."""
-    if number >= 1:
-        return f"{number:.2f} s"
-    return f"{1e3 * number:.2f} ms" if number else ""
-
-
-def duration(number: float) -> str:
-    """Write a long time."""
-    for limit, unit in ((2 * 86400, "days"), (2 * 3600, "hours"), (120, "minutes")):
-        if number >= limit:
-            return f"{number * 2 / limit:.1f} {unit}"
-    return f"{number:.1f} s"

@@ -157,15 +157,17 @@ def time_steps(
     path.write_text(json.dumps(asdict(request)), encoding="utf-8")
     errors = folder / "errors.txt"
     command = [sys.executable, "-m", "ranspec.verify.guard", f"{backend.package}.timing", str(path)]
-    with errors.open("wb") as stream:
-        process = subprocess.Popen(
+    with (
+        errors.open("wb") as stream,
+        subprocess.Popen(
             command,
             cwd=folder,
             stdin=subprocess.PIPE,  # The process ends where this one does.
             stdout=subprocess.DEVNULL,
             stderr=stream,
             start_new_session=True,
-        )
+        ) as process,
+    ):
         try:
             code = process.wait()
         finally:
@@ -201,6 +203,7 @@ def fitted(
             step = max(0.0, measured[point.base] - start * sum(map(_starts, base)))
             software = software.model_copy(update={"start": start, "step": step})
             continue
+        added = Counter({layer: count for layer, count in added.items() if count})
         own = {layer: count for layer, count in added.items() if layer.kind == point.kind}
         others = {layer: count for layer, count in added.items() if layer.kind != point.kind}
         known = Roofline(device, software, "float32")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from math import prod
@@ -345,6 +346,14 @@ def plan_training(
             f"{memory.peak(1) / 2**30:.1f} GiB for a single image"
         )
     return plans
+
+
+def makespan(seconds: Sequence[float], devices: int) -> float:
+    """Return when the last of several runs ends, each on a device, the longest begun first."""
+    free = [0.0] * devices
+    for run in sorted(seconds, reverse=True):
+        heapq.heapreplace(free, free[0] + run)
+    return max(free)
 
 
 def _step_dict(step: Step) -> dict[str, float]:

@@ -203,3 +203,13 @@ class TestCommand:
         result = CliRunner().invoke(app, ["plan", *arguments])
         assert result.exit_code == 2
         assert not result.stdout
+
+    def test_it_adds_up_the_runs_of_a_study(self) -> None:
+        arguments = ["plan", "--study", "wang2017_table1", "--device", "t4", "--format", "json"]
+        alone, shared = (
+            json.loads(CliRunner().invoke(app, [*arguments, "--devices", count]).stdout)
+            for count in ("1", "3")
+        )
+        times = [run["seconds"] for run in alone["runs"]]
+        assert alone["seconds"] == alone["device_seconds"] == pytest.approx(sum(times))
+        assert shared["seconds"] == max(times)
