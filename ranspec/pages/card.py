@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ranspec.analysis.count import count
 from ranspec.analysis.ledger import entry
-from ranspec.codegen.backend import CodeBackend, installed_backends
+from ranspec.codegen.backend import CodeBackend, UnsupportedError, installed_backends
 from ranspec.codegen.render import refuse_reserved_names
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph
@@ -17,11 +18,21 @@ from ranspec.pages.highlight import highlighted
 from ranspec.pages.listing import Listing, list_code
 from ranspec.pages.parity import parity
 from ranspec.pages.tree import Part, Pool
-from ranspec.spec import LoadedSpec
+from ranspec.spec import LoadedSpec, SpecError
 from ranspec.spec.writer import write_spec
 
 if TYPE_CHECKING:
     from ranspec.pages.studies import Trained
+
+
+@dataclass(frozen=True)
+class Error:
+    """A test error in percent as its source prints it, beside the mean of runs here."""
+
+    title: str
+    printed: float
+    ours: float | None
+    runs: int
 
 
 def card(
@@ -34,14 +45,13 @@ def card(
     """Return a spec's card as an HTML page.
 
     `name` is what it is called there, by default as in `ranspec list`. `in_site` adds links to the
-    pages that a site has beside it. Raises `SpecError` or `UnsupportedError` where a backend
-    cannot write the network.
+    pages that a site has beside it. A backend that cannot write the network is said to.
     """
     graph = compile_spec(loaded)
     name = name or loaded.source.name
     counted = count(graph)
     found = entry(name, loaded)
-    listings = list(_listings(loaded, graph))
+    listings, refusals = _listings(loaded, graph)
     pool = Pool()
     root = pool.add_network(graph)
     source = shlex.join([loaded.source.name, *_settings(loaded)])
@@ -63,13 +73,14 @@ def card(
         entry=found,
         errors=list(_errors(loaded, results)),
         listings=listings,
+        refusals=refusals,
         codes=[highlighted(listing.code, "python") for listing in listings],
         parity=parity(loaded),
         results=results,
         yaml=highlighted(write_spec(loaded), "yaml"),
         commands=[
             f"ranspec build {source} --all-backends",
-            f"ranspec train {source} --backend {listings[0].backend}" if listings else "",
+            *(f"ranspec train {source} --backend {item.backend}" for item in listings[:1]),
             f"ranspec count {source} --by block",
             f"ranspec verify {source}",
         ],
@@ -91,11 +102,19 @@ def part_data(part: Part) -> list[Any]:
     ]
 
 
-def _listings(loaded: LoadedSpec, graph: Graph) -> Iterator[Listing]:
+def _listings(loaded: LoadedSpec, graph: Graph) -> tuple[list[Listing], list[str]]:
+    """Return the code in each framework that can say it, and why the others cannot."""
     backends = [backend for backend in installed_backends() if isinstance(backend, CodeBackend)]
-    refuse_reserved_names(loaded, graph, backends)
+    listings, refusals = [], []
     for backend in sorted(backends, key=lambda backend: backend.name, reverse=True):
-        yield list_code(loaded, graph, backend)
+        try:
+            refuse_reserved_names(loaded, graph, [backend])
+            listings.append(list_code(loaded, graph, backend))
+        except SpecError as error:
+            refusals += [f"{backend.title}: {problem.message}" for problem in error.problems]
+        except UnsupportedError as error:
+            refusals.append(str(error))
+    return listings, refusals
 
 
 def _code_data(listing: Listing) -> Mapping[str, Any]:
@@ -105,18 +124,19 @@ def _code_data(listing: Listing) -> Mapping[str, Any]:
     }
 
 
-def _errors(
-    loaded: LoadedSpec, results: Sequence[Trained]
-) -> Iterator[tuple[str, float, float | None]]:
-    """Yield what the source prints of accuracy, beside the mean of whole runs."""
+def _errors(loaded: LoadedSpec, results: Sequence[Trained]) -> Iterator[Error]:
+    """Yield what the source prints of accuracy, beside the means of whole runs."""
     paper = loaded.spec.paper
-    if paper is None:
-        return
-    if paper.test_error is not None:
-        ours = [item.error for item in results if item.error is not None and item.whole]
-        yield "Test error", paper.test_error, sum(ours) / len(ours) if ours else None
-    if paper.top5_error is not None:
-        yield "Top-5 error", paper.top5_error, None
+    whole = [item for item in results if item.whole]
+    if paper and paper.test_error is not None:
+        yield _error("Test error", paper.test_error, [item.error for item in whole])
+    if paper and paper.top5_error is not None:
+        yield _error("Top-5 error", paper.top5_error, [item.top5_error for item in whole])
+
+
+def _error(title: str, printed: float, ours: Sequence[float | None]) -> Error:
+    known = [error for error in ours if error is not None]
+    return Error(title, printed, sum(known) / len(known) if known else None, len(known))
 
 
 def _settings(loaded: LoadedSpec) -> Iterator[str]:

@@ -25,6 +25,7 @@ class Trained:
     reason: str
     error: float | None
     """Of the test set, in percent; None until it has finished."""
+    top5_error: float | None
     loss: float | None
 
 
@@ -72,7 +73,6 @@ def _digest(spec: str, overrides: Sequence[str]) -> str | None:
 
 def _read(root: Path, job: Job) -> Trained:
     result = read_result(job_folder(root, job), job)
-    accuracy = result.measures.get("accuracy")
     return Trained(
         root.resolve().name,
         job.row,
@@ -81,6 +81,11 @@ def _read(root: Path, job: Job) -> Trained:
         job.scale == 1,
         result.state,
         result.reason,
-        None if accuracy is None else 100 * (1 - accuracy),
+        _percent(result.measures.get("accuracy")),
+        _percent(result.measures.get("top5_accuracy")),
         result.measures.get("loss"),
     )
+
+
+def _percent(accuracy: float | None) -> float | None:
+    return None if accuracy is None else 100 * (1 - accuracy)

@@ -6,6 +6,7 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from ranspec.analysis.count import count
 from ranspec.cli.app import app
 from ranspec.compile import compile_spec
 from ranspec.pages.card import card
-from ranspec.pages.studies import Trained
+from ranspec.pages.studies import Trained, jobs_by_spec, trained
 from ranspec.spec import load_spec
+from ranspec.studies.jobs import Job
+from ranspec.studies.results import Result, job_folder, write_job, write_result
 from tests.browser import Browser, browser, needs_browser
 from tests.machine import slowness
 from tests.rendering import loaded
@@ -192,8 +195,8 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
         f"extends: attention_digits\nname: hostile\nsource: {text}\nnotes: [{text}]\n"
         f"paper: {{source: {text}, parameters: 1e6, comment: {text}}}\n"
     )
-    trained = Trained(HOSTILE, HOSTILE, HOSTILE, 0, False, "failed", HOSTILE, None, None)
-    return card(load_spec(spec), results=[trained])
+    result = Trained(HOSTILE, HOSTILE, HOSTILE, 0, False, "failed", HOSTILE, None, None, None)
+    return card(load_spec(spec), results=[result])
 
 
 def test_text_of_a_spec_stays_text(hostile: str) -> None:
@@ -240,13 +243,52 @@ def test_a_card_holds_what_count_tells_beside_what_the_paper_prints() -> None:
 
 
 def test_a_card_shows_results_and_whether_they_are_comparable() -> None:
-    def trained(seed: int, whole: bool, error: float) -> Trained:
-        return Trained("cifar", "row", "torch", seed, whole, "finished", "", error, 0.1)
+    def run(seed: int, whole: bool, error: float) -> Trained:
+        return Trained("cifar", "row", "torch", seed, whole, "finished", "", error, None, 0.1)
 
-    results = [trained(0, True, 5.4), trained(1, True, 5.6), trained(0, False, 40.0)]
+    results = [run(0, True, 5.4), run(1, True, 5.6), run(0, False, 40.0)]
     text = shown("attention56_cifar", results=results)
-    assert "Test error 5.52 % 5.50 % -0.02" in text
+    assert "Test error 5.52 % 5.50 % mean of 2 runs -0.02" in text
     assert "finished, shortened 40.00 %" in text
+
+
+def test_results_are_found_in_the_folders_of_studies(tmp_path: Path) -> None:
+    def job(spec: str, seed: int, scale: str, *overrides: str) -> Job:
+        return Job(f"job{seed}", "row", spec, overrides, "torch", seed, Fraction(scale))
+
+    jobs = [
+        job("attention_digits", 0, "1"),
+        job("attention_digits", 1, "1/50"),
+        job("attention_digits", 2, "1", "attention.activation=spatial"),
+        job("attention_digits", 3, "1"),
+    ]
+    for item in jobs:
+        folder = job_folder(tmp_path / "digits", item)
+        folder.mkdir(parents=True)
+        write_job(folder, item)
+    for item in jobs[:3]:
+        measures = {"loss": 0.5, "accuracy": 0.9, "top5_accuracy": 0.99}
+        write_result(job_folder(tmp_path / "digits", item), Result("finished", measures))
+    own = load_spec("attention_digits")
+    for root in (tmp_path, tmp_path / "digits"):
+        found = trained(own, jobs_by_spec(root))
+        assert [(item.study, item.seed, item.whole) for item in found] == [
+            ("digits", 0, True),
+            ("digits", 1, False),
+        ]
+        assert found[0].error == pytest.approx(10)
+        assert found[0].top5_error == pytest.approx(1)
+    assert jobs_by_spec(tmp_path / "none") == {}
+
+
+def test_a_framework_that_cannot_write_a_network_is_said_to(tmp_path: Path) -> None:
+    spec = tmp_path / "reserved.yaml"
+    text = "extends: attention_digits\nname: reserved\n"
+    stages = "stages: {stage1: null, build: {channels: 32, modules: 1, mask_depth: 1}}\n"
+    spec.write_text(text + stages)
+    page = card(load_spec(spec))
+    assert "TensorFlow: &#39;build&#39; means something in TensorFlow" in page
+    assert page.count('id="code-') == 2
 
 
 def test_what_is_not_verified_is_not_said_to_be() -> None:

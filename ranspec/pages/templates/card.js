@@ -16,6 +16,7 @@
   const tree = $("tree");
   const details = $("details");
   const outline = tree.parentElement;
+  const workbench = tree.closest(".workbench");
   const nodes = new WeakMap(); // From an element of the tree to what it shows.
 
   // A part at its place: `owner` is the block whose class makes it, `place` its name there.
@@ -139,8 +140,11 @@
     if (!first) return;
     const top = lines[first[0] - 1].offsetTop - pane.offsetTop;
     const bottom = lines[first[1] - 1].offsetTop - pane.offsetTop + lines[0].offsetHeight;
+    // Of the pane, what the window shows.
+    const shown = Math.max(innerHeight - pane.getBoundingClientRect().top, 4 * lines[0].offsetHeight);
+    const height = Math.min(pane.clientHeight, shown);
     const above = top < pane.scrollTop;
-    const below = Math.min(bottom, top + pane.clientHeight / 2) > pane.scrollTop + pane.clientHeight;
+    const below = Math.min(bottom, top + height / 2) > pane.scrollTop + height;
     if (above || below) pane.scrollTop = top - 2 * lines[0].offsetHeight;
   };
   const mark = (node, move) => {
@@ -167,7 +171,7 @@
       element("table", {}, element("tbody", {},
         pair("Output", shape(part.output)),
         pair("Parameters", ofWhole(parameters, root.parameters)),
-        part.statistics && !again ? pair("Statistics", integer(part.statistics)) : null,
+        part.statistics && !again ? pair("BN statistics", integer(part.statistics)) : null,
         pair("MACs", ofWhole(part.macs, root.macs)),
         pair("FLOPs", integer(part.flops)),
         times > 1 ? pair("Such parts", `${integer(times)} in the network`) : null,
@@ -236,6 +240,7 @@
     if (!(event.key in actions)) return;
     event.preventDefault();
     actions[event.key]();
+    if (innerHeight >= workbench.offsetHeight) workbench.scrollIntoView({ block: "nearest" });
   });
   tree.addEventListener("click", (event) => {
     const item = event.target.closest("[role=treeitem]");

@@ -3,6 +3,10 @@
   const parts = data.parts.map(([kind, title, description, output, cost, children]) => ({
     kind, title, description, output, children, parameters: cost[0], macs: cost[2], flops: cost[3],
   }));
+  const sizes = parts.map(() => 1);
+  parts.forEach((part, index) => {
+    for (const [, child] of part.children) sizes[index] += sizes[child];
+  });
   const byName = new Map(data.networks.map((network) => [network.name, network]));
   const sides = { a: $("a"), b: $("b") };
 
@@ -51,7 +55,7 @@
   };
 
   // Which children belong together: of blocks those of one name, of sequences those of one class
-  // in order, as many as can be.
+  // in order, so that as many operations as can be are in them.
   const pairs = (a, b) => {
     if (a.kind !== "sequence" || b.kind !== "sequence") {
       const others = new Map(b.children.map((child) => [child[0], child]));
@@ -64,10 +68,10 @@
     }
     const [left, right] = [a.children, b.children];
     const alike = (one, other) => parts[one[1]].title === parts[other[1]].title;
-    const longest = Array.from({ length: left.length + 1 }, () => new Uint16Array(right.length + 1));
+    const longest = Array.from({ length: left.length + 1 }, () => new Uint32Array(right.length + 1));
     for (let i = left.length - 1; i >= 0; i--) {
       for (let j = right.length - 1; j >= 0; j--) {
-        longest[i][j] = alike(left[i], right[j]) ? longest[i + 1][j + 1] + 1
+        longest[i][j] = alike(left[i], right[j]) ? longest[i + 1][j + 1] + sizes[left[i][1]]
           : Math.max(longest[i + 1][j], longest[i][j + 1]);
       }
     }
@@ -100,6 +104,11 @@
     return run.size > 1 ? `${first} to ${last}` : first;
   };
 
+  const OPEN = 2; // So many levels are open at first.
+  const indented = (item, depth) => {
+    item.style.setProperty("--depth", depth);
+    return item;
+  };
   const cell = (part, other) => {
     if (!part) return element("span", { class: "cell none" }, "–");
     const shown = (text, differs) => (differs ? element("em", {}, text) : text);
@@ -114,31 +123,34 @@
         part.parameters ? shown(`${integer(part.parameters)} parameters`, other && part.parameters !== other.parameters) : "",
         ...said.flatMap((text) => [", ", shown(text, !others.includes(text))])));
   };
-  const line = (run, open) => {
+  const line = (run, depth) => {
     const [one, other] = run.first.map((child) => (child ? parts[child[1]] : null));
     const contents = [element("b", {}, title(run)), cell(one, other), cell(other, one)];
     const inner = one && other && one.children.length && other.children.length;
     if (!inner) {
       const only = one && other ? "" : one ? " only-a" : " only-b";
-      return element("div", { class: `line${only}` }, ...contents);
+      return indented(element("div", { class: `line${only}` }, ...contents), depth);
     }
     const body = element("div");
-    const made = element("details", {}, element("summary", {}, ...contents), body);
-    const fill = () => { if (!body.childElementCount) body.append(...lines(one, other, open - 1)); };
+    const summary = indented(element("summary", {}, ...contents), depth);
+    const made = element("details", {}, summary, body);
+    const fill = () => {
+      if (!body.childElementCount) body.append(...lines(one, other, depth + 1));
+    };
     made.addEventListener("toggle", fill);
-    if (open > 0) {
+    if (depth < OPEN) {
       fill();
       made.open = true;
     }
     return made;
   };
-  const lines = (one, other, open) => {
+  const lines = (one, other, depth) => {
     const shown = [];
     let same = [];
     const flush = () => {
       if (!same.length) return;
       const names = same.length > 4 ? `${same.slice(0, 3).join(", ")} and ${same.length - 3} more` : same.join(", ");
-      shown.push(element("div", { class: "line same" }, `equal: ${names}`));
+      shown.push(indented(element("div", { class: "line same" }, `equal: ${names}`), depth));
       same = [];
     };
     for (const run of runs(pairs(one, other))) {
@@ -147,7 +159,7 @@
         same.push(one.kind === "sequence" ? `${parts[left[1]].title} (${title(run)})` : title(run));
       } else {
         flush();
-        shown.push(line(run, open));
+        shown.push(line(run, depth));
       }
     }
     flush();
@@ -167,7 +179,7 @@
     $("blocks").replaceChildren(...(equal ? [] : [
       element("div", { class: "line heads" }, element("span", {}, "Block"),
         element("span", { class: "mark-a" }, a.name), element("span", { class: "mark-b" }, b.name)),
-      line({ first: [["network", a.root], ["network", b.root]], last: [["network"], ["network"]], size: 1 }, 2),
+      line({ first: [["network", a.root], ["network", b.root]], last: [["network"], ["network"]], size: 1 }, 0),
     ]));
     document.title = `${a.name} and ${b.name} compared`;
     const fragment = `#a=${encodeURIComponent(a.name)}&b=${encodeURIComponent(b.name)}`;
