@@ -28,14 +28,18 @@ class Activation:
 def activations(graph: Graph, weights: Weights, images: Array) -> Iterator[Activation]:
     """Yield what each layer computes of images (N, C, H, W), in evaluation mode and in order.
 
-    No value is kept longer than layers need it, so that a deep network takes little memory.
+    No value is kept longer than layers need it, so that a deep network takes little memory. Numbers
+    that are too large for their type become infinite or NaN.
     """
+    import numpy as np
+
     program = linearize(graph)
     last_use = _last_uses(program)
     values = {0: images}
     for layer, item in zip(graph.layers, program, strict=True):
         inputs = tuple(values[index] for index in item.inputs)
-        output, _ = item.operation.forward(item.arrays(weights), *inputs, training=False)
+        with np.errstate(over="ignore", invalid="ignore"):
+            output, _ = item.operation.forward(item.arrays(weights), *inputs, training=False)
         for index in set(item.inputs):
             if last_use[index] == item.output:
                 del values[index]

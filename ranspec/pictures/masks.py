@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ranspec.ir.graph import Graph
 from ranspec.pictures.colors import Range, overlaid, photograph, value_range
-from ranspec.pictures.modules import Fusion, fusions
+from ranspec.pictures.modules import Fusion, ModuleError, fusions
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -72,7 +72,10 @@ def masked_images(
     inputs: Array,
     channels: Mapping[str, Sequence[int]],
 ) -> Iterator[Masked]:
-    """Yield for each image the chosen channels of modules; `inputs` is what the network takes."""
+    """Yield for each image the chosen channels of modules; `inputs` is what the network takes.
+
+    Raises `ModuleError` where numbers are infinite or NaN.
+    """
     for index, name in enumerate(images.names):
         found = fusions(graph, weights, inputs[index : index + 1])
         maps = {
@@ -104,6 +107,13 @@ def file_names(names: Sequence[str]) -> list[str]:
 
 
 def _channel(fusion: Fusion, channel: int) -> ChannelMaps:
+    import numpy as np
+
+    if not np.isfinite(fusion.gated[0, channel]).all():
+        raise ModuleError(
+            f"{fusion.module} has infinite numbers or NaN in channel {channel}: the weights make "
+            f"them too large for {fusion.gated.dtype}"
+        )
     trunk, mask, gated = (
         array[0, channel].copy() for array in (fusion.trunk, fusion.mask, fusion.gated)
     )

@@ -15,10 +15,14 @@ from PIL import Image
 from typer.testing import CliRunner, Result
 
 from ranspec.cli.app import app
+from ranspec.compile import compile_spec
 from ranspec.pictures.colors import colored, levels, palette
 from ranspec.pictures.inputs import Images
 from ranspec.pictures.masks import file_names, masked_images
 from ranspec.pictures.modules import fusions
+from ranspec.pictures.weights import initial_weights
+from ranspec.runtime.checkpoint import Manifest, save
+from ranspec.spec import load_spec
 from tests.browser import browser, needs_browser
 from tests.pictures.conftest import Sample
 
@@ -153,6 +157,17 @@ def test_what_cannot_be_drawn_is_told_and_nothing_written(
     result = ranspec(*(spec if argument == SPEC else argument for argument in filled), "-o", "out")
     assert result.exit_code == 2
     assert message in " ".join(result.stderr.replace("│", " ").split())
+    assert not Path("out").exists()
+
+
+def test_numbers_that_are_too_large_are_told(digit: Path) -> None:
+    loaded = load_spec(SPEC)
+    initial = initial_weights(loaded, compile_spec(loaded)).arrays
+    large = {name: array * 1e12 if array.ndim == 4 else array for name, array in initial.items()}
+    save(Path("large.safetensors"), large, Manifest(SPEC, step=1, seed=0, batch_size=1))
+    result = ranspec(SPEC, digit, "--weights", "large.safetensors", "-o", "out")
+    assert result.exit_code == 2
+    assert "stage1.1 has infinite numbers or NaN in channel" in result.stderr
     assert not Path("out").exists()
 
 
