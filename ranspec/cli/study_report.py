@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -12,6 +13,7 @@ import typer
 
 from ranspec.cli.completion import complete_study
 from ranspec.cli.files import parse_folder, write_whole
+from ranspec.cli.options import DataDirOption
 from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
 from ranspec.cli.study_options import (
     OnlyOption,
@@ -224,6 +226,7 @@ def report(
             "of the results.",
         ),
     ] = None,
+    data_dir: DataDirOption = None,
     output_format: Annotated[
         Literal["files", "markdown", "csv", "html"],
         typer.Option("--format", help="Files, or one of them to the standard output instead."),
@@ -242,7 +245,10 @@ def report(
     if output and len(folders) > 1:
         listed = ", ".join(map(str, folders))
         raise typer.BadParameter(f"there are results in {listed}: name one", param_hint="STUDY")
-    reports = {folder: read_report(loaded, folder, fraction) for folder in folders}
+    reports = {
+        folder: _with_responses(read_report(loaded, folder, fraction), folder, data_dir)
+        for folder in folders
+    }
     for folder, found in reports.items():
         if output_format == "files":
             _write_files(found, output or folder)
@@ -260,6 +266,25 @@ def _results(study: str) -> tuple[LoadedStudy, list[Path]]:
         return load_study(folder / STUDY), [folder]
     loaded = load_study(study)
     return loaded, result_folders(loaded.name)
+
+
+def _with_responses(report: Report, folder: Path, data_dir: Path | None) -> Report:
+    """Measure the responses that a study plots; without images, say that they are missing."""
+    from ranspec.studies.model import ResponsePlot
+
+    finished = any(run.result.state == "finished" for run in report.runs)
+    if not finished or not isinstance(report.study.study.output, ResponsePlot):
+        return report
+    from ranspec.runtime.data import DataError, DataOptions
+    from ranspec.studies.responses import responses
+
+    try:
+        return replace(report, responses=responses(report, folder, DataOptions(data_dir=data_dir)))
+    except DataError as error:
+        if data_dir is not None:
+            raise
+        message(f"the responses are not measured: {error}")
+        return report
 
 
 def _write_files(report: Report, folder: Path) -> None:

@@ -26,13 +26,8 @@ Points = Sequence[tuple[float, float]]
 Draw = Callable[["Axes"], None]
 
 
-def plots(
-    report: Report, responses: Mapping[str, Mapping[str, float]] | None = None
-) -> dict[str, str]:
-    """Return the plots of a report by title; none of what has no figures yet.
-
-    `responses` are the mean absolute responses of stages, by entry and then by stage, in order.
-    """
+def plots(report: Report) -> dict[str, str]:
+    """Return the plots of a report by title; none of what has no figures yet."""
     drawn: dict[str, str] = {}
 
     def add(title: str, ordinate: str, draw: Draw | None, height: float = HEIGHT) -> None:
@@ -40,8 +35,8 @@ def plots(
             scale = "" if report.scale == WHOLE else f" (at scale {report.scale})"
             drawn[f"{title}{scale}"] = _svg(f"{title}{scale}", ordinate, draw, height)
 
-    if responses:
-        add("Mean absolute response", "mean |output|", _responses(responses))
+    if report.responses:
+        add("Mean absolute response of each stage", "", _responses(report.responses))
     for measure in report.study.study.measures:
         found = [finding for finding in report.findings() if finding.measure == measure]
         title = f"Printed and ours: {MEASURES[measure]}"
@@ -84,7 +79,7 @@ def _curves(report: Report, points: Callable[[Run], Points]) -> Draw | None:
         labelled: set[tuple[str, str]] = set()
         for run, found in lines:
             job = run.job
-            label = job.row if len(report.backends) == 1 else f"{job.row}, {job.backend}"
+            label = report.label(job)
             axes.plot(
                 *zip(*found, strict=True),
                 color=_color(names.index(job.row)),

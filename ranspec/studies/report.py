@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from statistics import fmean, stdev
@@ -119,12 +119,18 @@ class Report:
     """Of every entry, backend and seed, whether or not they were run."""
     stale: int = 0
     """Jobs of the folder that are no longer the study's: it or their specs have changed."""
+    responses: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """The mean absolute response of each stage, by label, for a study that plots it."""
 
     @property
     def title(self) -> str:
         """The study's title, with the scale where that is not 1."""
         heading = self.study.study.heading
         return heading if self.scale == WHOLE else f"{heading} (at scale {self.scale})"
+
+    def label(self, job: Job) -> str:
+        """Return what to call a job's network: with its backend where there are several."""
+        return job.row if len(self.backends) == 1 else f"{job.row}, {job.backend}"
 
     def finding(self, entry: Entry, measure: Measure, backend: str) -> Finding:
         """Return what was found of one measure."""

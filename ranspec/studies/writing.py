@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ranspec.studies.jobs import WHOLE
-from ranspec.studies.model import Entry, Measure, Study, Table
+from ranspec.studies.model import Entry, Measure, ResponsePlot, Study, Table
 from ranspec.studies.report import LEFT_OUT, Finding, Report
 
 MEASURES: Mapping[Measure, str] = {
@@ -113,6 +113,11 @@ def notes(report: Report) -> Iterator[str]:
         "there are several; a difference is ours less what is printed, in percentage points."
     )
     yield from study.notes
+    if isinstance(study.output, ResponsePlot) and not report.responses:
+        yield (
+            "The responses are not measured: they need runs that have finished, and the images of "
+            "the test set (`--data-dir`)."
+        )
     for entry in study.entries:
         yield from (f"{entry.name}: {note}" for note in entry.notes)
     reasons = {
@@ -131,12 +136,23 @@ def notes(report: Report) -> Iterator[str]:
 
 def sheets(report: Report) -> Iterator[Sheet]:
     """Yield the tables of a report, the source's own first."""
+    if report.responses:
+        yield _responses(report)
     yield _as_printed(report)
     yield _figures(report)
     if missing := list(_missing(report)):
         yield Sheet("Without a result", ("network", "backend", "seed", "why"), missing, left=4)
     if sheet := _provenance(report):
         yield sheet
+
+
+def _responses(report: Report) -> Sheet:
+    stages = list(dict.fromkeys(stage for found in report.responses.values() for stage in found))
+    rows = [
+        [name, *(f"{found[stage]:.4g}" if stage in found else "" for stage in stages)]
+        for name, found in report.responses.items()
+    ]
+    return Sheet("Mean absolute response of each stage's output", ["network", *stages], rows)
 
 
 def _as_printed(report: Report) -> Sheet:
