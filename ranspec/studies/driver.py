@@ -22,10 +22,11 @@ def drive(engine: Engine, tasks: Sequence[Task], watch: Callable[[], None]) -> i
     A signal has the trainings end with a checkpoint, a second one ends them at once. `watch` is
     called again and again. Nothing is left running, whatever is raised. Raises EngineError.
     """
-    with _caught() as caught:
+    with _caught() as (caught, catch):
         passed_on = 0
         try:
             engine.start(tasks)
+            catch()  # Ray has put handlers of its own in their place.
             while True:
                 running = engine.running()
                 while running and passed_on < len(caught):
@@ -40,23 +41,30 @@ def drive(engine: Engine, tasks: Sequence[Task], watch: Callable[[], None]) -> i
 
 
 @contextmanager
-def _caught() -> Iterator[list[int]]:
-    """Collect the signals that end a program; what is ignored, as by nohup, stays so."""
+def _caught() -> Iterator[tuple[list[int], Callable[[], None]]]:
+    """Collect the signals that end a program; what is ignored, as by nohup, stays so.
+
+    Yields them, and what is to be called where others may have set handlers meanwhile.
+    """
     caught: list[int] = []
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
 
     def handler(number: int, frame: FrameType | None) -> None:
         caught.append(number)
         if len(caught) > PATIENT:
             raise KeyboardInterrupt
 
-    before = {}
-    for name in SIGNALS:
-        number = getattr(signal, name, None)
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            with suppress(ValueError):  # Only the main thread may set handlers.
-                before[number] = signal.signal(number, handler)
+    def catch() -> None:
+        for number, former in before.items():
+            if former is not signal.SIG_IGN:
+                with suppress(ValueError):  # Only the main thread may set handlers.
+                    signal.signal(number, handler)
+
+    catch()
     try:
-        yield caught
+        yield caught, catch
     finally:
         for number, former in before.items():
-            signal.signal(number, former)
+            with suppress(ValueError, TypeError):
+                signal.signal(number, former)

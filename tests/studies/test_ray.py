@@ -18,6 +18,7 @@ from tests.studies.standins import noted, notes, table, tasks
 SETTINGS = {
     "RAY_AUTH_MODE": "disabled",  # Ray writes a key into the home folder otherwise.
     "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",
     "RAY_prestart_worker_first_driver": "0",
     "RAY_enable_worker_prestart": "0",
 }

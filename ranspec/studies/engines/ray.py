@@ -101,6 +101,8 @@ def _connected(address: str | None) -> Any:
     if address is None:
         # One that no other machine can reach; otherwise Ray writes a key into the home folder.
         os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+        # Its workers would give way to all else that the machine does.
+        os.environ.setdefault("RAY_worker_niceness", "0")
     try:
         import ray
     except ImportError:
