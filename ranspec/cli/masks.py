@@ -62,8 +62,9 @@ def masks(
         str,
         typer.Option(
             metavar="WHICH",
-            help="Numbers such as 0,5; all; 'varied N', those whose mask varies most over the "
-            "positions; or 'strongest N', those with the largest mean absolute trunk.",
+            help="Numbers such as 0,5; all; mean, that of all; 'varied N', those whose mask varies "
+            "most over the positions; or 'strongest N', those with the largest mean absolute "
+            "trunk.",
         ),
     ] = "varied 4",
     data_dir: DataDirOption = None,

@@ -29,10 +29,10 @@ class Channels:
     """`numbers` of channels, or how to find them.
 
     `varied` are those whose mask differs most over the positions (by its standard deviation),
-    `strongest` those whose trunk's mean absolute value is largest.
+    `strongest` those whose trunk's mean absolute value is largest. `mean` is that of all channels.
     """
 
-    kind: Literal["numbers", "all", "varied", "strongest"] = "varied"
+    kind: Literal["numbers", "all", "mean", "varied", "strongest"] = "varied"
     count: int = DEFAULT_COUNT
     numbers: tuple[int, ...] = ()
 
@@ -42,17 +42,19 @@ class Channels:
 
 
 def parse_channels(text: str) -> Channels:
-    """Read `0,5`, `all`, `varied 4` or `strongest 4`; raise `ChannelError` for anything else."""
+    """Read `0,5`, `all`, `mean`, `varied 4` or `strongest 4`; raise `ChannelError` for others."""
     cleaned = text.strip()
     if cleaned == "all":
         return Channels("all")
+    if cleaned == "mean":
+        return Channels("mean")
     if _NUMBERS.fullmatch(cleaned):
         return Channels("numbers", numbers=tuple(dict.fromkeys(map(int, cleaned.split(",")))))
     if found := _RANKED.fullmatch(cleaned):
         kind: Literal["varied", "strongest"] = "varied" if found[1] == "varied" else "strongest"
         return Channels(kind, int(found[2] or DEFAULT_COUNT))
     raise ChannelError(
-        f"channels {text!r}: expected numbers such as 0,5, or all, varied N or strongest N"
+        f"channels {text!r}: expected numbers such as 0,5, or all, mean, varied N or strongest N"
     )
 
 
@@ -68,16 +70,17 @@ def check_channels(graph: Graph, channels: Channels, modules: Sequence[str]) -> 
 
 def choose_channels(
     graph: Graph, weights: Weights, images: Array, channels: Channels, modules: Sequence[str]
-) -> dict[str, tuple[int, ...]]:
+) -> dict[str, tuple[int | None, ...]]:
     """Return the channels to draw of each module, the same for all images (N, C, H, W).
 
-    Those that are found come in order of their rank, equal ones in that of their numbers.
+    None stands for the mean of all channels. Those that are found come in order of their rank, equal
+    ones in that of their numbers.
     """
     counts = {name: count for name, count in _counts(graph).items() if name in modules}
     if channels.kind == "all":
         return {name: tuple(range(count)) for name, count in counts.items()}
     if not channels.depends_on_images:
-        return dict.fromkeys(counts, channels.numbers)
+        return dict.fromkeys(counts, channels.numbers or (None,))
     scores: dict[str, Array] = {}
     for index in range(len(images)):
         for fusion in fusions(graph, weights, images[index : index + 1]):

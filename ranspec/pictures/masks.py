@@ -31,13 +31,21 @@ TITLES = ("image", "trunk", "soft mask", "gated")
 
 @dataclass(frozen=True, eq=False)
 class ChannelMaps:
-    """A channel of an attention module: trunk, soft mask and gated features, (H, W)."""
+    """A channel of an attention module: trunk, soft mask and gated features, (H, W).
+
+    `channel` is None for the mean of all channels.
+    """
 
     module: str
-    channel: int
+    channel: int | None
     trunk: Array
     mask: Array
     gated: Array
+
+    @property
+    def label(self) -> str:
+        """What to call the channel."""
+        return "mean of all channels" if self.channel is None else f"channel {self.channel}"
 
     @cached_property
     def panels(self) -> tuple[tuple[str, Array, Range], ...]:
@@ -70,7 +78,7 @@ def masked_images(
     weights: Weights,
     images: Images,
     inputs: Array,
-    channels: Mapping[str, Sequence[int]],
+    channels: Mapping[str, Sequence[int | None]],
 ) -> Iterator[Masked]:
     """Yield for each image the chosen channels of modules; `inputs` is what the network takes.
 
@@ -106,18 +114,20 @@ def file_names(names: Sequence[str]) -> list[str]:
     ]
 
 
-def _channel(fusion: Fusion, channel: int) -> ChannelMaps:
+def _channel(fusion: Fusion, channel: int | None) -> ChannelMaps:
     import numpy as np
 
-    if not np.isfinite(fusion.gated[0, channel]).all():
-        raise ModuleError(
-            f"{fusion.module} has infinite numbers or NaN in channel {channel}: the weights make "
-            f"them too large for {fusion.gated.dtype}"
-        )
     trunk, mask, gated = (
-        array[0, channel].copy() for array in (fusion.trunk, fusion.mask, fusion.gated)
+        array[0].mean(0) if channel is None else array[0, channel].copy()
+        for array in (fusion.trunk, fusion.mask, fusion.gated)
     )
-    return ChannelMaps(fusion.module, channel, trunk, mask, gated)
+    maps = ChannelMaps(fusion.module, channel, trunk, mask, gated)
+    if not np.isfinite(gated).all():
+        raise ModuleError(
+            f"{fusion.module} has infinite numbers or NaN in {maps.label}: the weights make them "
+            f"too large for {gated.dtype}"
+        )
+    return maps
 
 
 def enlarged(image: Image) -> Image:
@@ -150,7 +160,7 @@ def _sheet(masked: Masked, module: str, maps: Sequence[ChannelMaps]) -> Image:
     for number, item in enumerate(maps):
         top = GAP + 2 * LINE + number * down
         sheet.paste(image, (GAP, top))
-        write(0, top + height + 1, f"channel {item.channel}")
+        write(0, top + height + 1, item.label)
         for column, (_, values, limits) in enumerate(item.panels, start=1):
             shown = overlaid(image, values, limits, OPACITY)
             sheet.paste(shown, (GAP + column * across, top))

@@ -40,7 +40,7 @@ class Panel:
 class Row:
     """The pictures of a channel."""
 
-    channel: int
+    channel: str
     panels: tuple[Panel, ...]
 
 
@@ -144,6 +144,6 @@ def _row(name: str, maps: ChannelMaps) -> Row:
     for title, values, limits in maps.panels:
         low, high = value_range(values)
         caption = f"{low:.3g} to {high:.3g}"
-        alternative = f"{title}, {maps.module} channel {maps.channel}, of {name}: {caption}"
+        alternative = f"{title}, {maps.module} {maps.label}, of {name}: {caption}"
         panels.append(Panel(title, data_uri(colored(values, limits)), caption, alternative))
-    return Row(maps.channel, tuple(panels))
+    return Row(maps.label, tuple(panels))

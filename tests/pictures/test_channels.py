@@ -22,6 +22,7 @@ from tests.pictures.conftest import Sample
         ("0,5", Channels("numbers", numbers=(0, 5))),
         ("3,3", Channels("numbers", numbers=(3,))),
         ("all", Channels("all")),
+        ("mean", Channels("mean")),
         ("varied", Channels("varied", 4)),
         ("strongest 2", Channels("strongest", 2)),
         ("strongest:2", Channels("strongest", 2)),
