@@ -73,8 +73,8 @@ def choose_channels(
 ) -> dict[str, tuple[int | None, ...]]:
     """Return the channels to draw of each module, the same for all images (N, C, H, W).
 
-    None stands for the mean of all channels. Those that are found come in order of their rank, equal
-    ones in that of their numbers.
+    None stands for the mean of all channels. Those that are found come in order of their rank,
+    equal ones in that of their numbers.
     """
     counts = {name: count for name, count in _counts(graph).items() if name in modules}
     if channels.kind == "all":
