@@ -76,6 +76,18 @@ class Browser:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
+    def text(self) -> str:
+        """Return the text of all that the page shows, though its own scripts may not run."""
+        found = self.ask("DOMSnapshot.captureSnapshot", computedStyles=["display"])
+        strings = found["strings"]
+        shown = (
+            strings[index]
+            for page in found["documents"]
+            for index in page["layout"]["text"]
+            if index >= 0
+        )
+        return "".join(shown)
+
     def press(self, *keys: str) -> None:
         """Press keys one after the other, as a person does."""
         for key in keys:

@@ -61,6 +61,7 @@ def card(
             "name": name,
             "root": root,
             "parts": [part_data(part) for part in pool.parts],
+            "frameworks": [listing.title for listing in listings],
             "code": [_code_data(listing) for listing in listings],
         },
         name=name,

@@ -119,7 +119,7 @@ def test_the_tree_says_what_it_is_to_readers_that_do_not_see_it(page: Browser, c
     wanted = {"aria-posinset": "2", "aria-setsize": "5", "aria-level": "2"}
     for name, value in wanted.items():
         assert page.value(f"{stage}.getAttribute('{name}')") == value
-    label = page.value(f"{stage}.getAttribute('aria-label')")
+    label = page.value(f"{stage}.getAttribute('aria-label')").replace("\xa0", " ")
     assert label.startswith("stage1, ProjectionBottleneck, AttentionModuleDepth3")
     assert "output 32 by 32 by 64, 72,224 parameters, 7.0 %" in label
     assert page.value("document.querySelector('#tree').getAttribute('role')") == "tree"
@@ -139,6 +139,9 @@ def test_the_chosen_block_is_marked_in_every_framework(page: Browser, cards: Pat
     for code in marked:
         assert "self.classifier = " in code
         assert "return self.classifier(" in code
+    details = page.value("document.getElementById('details').textContent")
+    assert details.count("self.classifier = ") == 3
+    assert "weight" in details and "10x256" in details
     visible = """[...document.querySelectorAll(".column")].every((column) => {
         const pane = column.querySelector("pre").getBoundingClientRect();
         const line = column.querySelector(".mark").getBoundingClientRect();
@@ -161,6 +164,19 @@ def test_the_block_under_the_pointer_is_marked_while_it_is_there(
     assert page.value(count_marks) == [0, 0, 0]
     page.point("#code-1 .l:nth-child(20)")
     assert page.value("[...document.querySelectorAll('.column .region')].length") > 20
+
+
+@needs_browser
+def test_without_javascript_the_stages_and_the_code_are_there(page: Browser, cards: Path) -> None:
+    page.ask("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        page.open(cards / "attention56_cifar.html")
+        text = page.text()
+    finally:
+        page.ask("Emulation.setScriptExecutionDisabled", value=False)
+    assert "Without JavaScript only the stages are shown" in text
+    assert "self.stage1 = nn.Sequential(" in text
+    assert "39,706,624" in text
 
 
 @needs_browser

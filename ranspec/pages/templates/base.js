@@ -12,14 +12,14 @@ const digits = new Intl.NumberFormat("en-US");
 const integer = (value) => digits.format(value);
 const scaled = (value) => {
   for (const [limit, letter] of [[1e9, "G"], [1e6, "M"], [1e3, "k"]]) {
-    if (value >= limit) return `${Number((value / limit).toPrecision(4))} ${letter}`;
+    if (value >= limit) return `${Number((value / limit).toPrecision(4))}\u00a0${letter}`;
   }
   return String(value);
 };
 const share = (part, whole) => (whole ? part / whole : 0);
 const percent = (ratio) =>
-  ratio === 0 ? "0 %" : ratio < 0.001 ? "< 0.1 %" : `${(100 * ratio).toFixed(1)} %`;
-const shape = (sizes) => sizes.join("×");
+  ratio === 0 ? "0\u00a0%" : ratio < 0.001 ? "<\u00a00.1\u00a0%" : `${(100 * ratio).toFixed(1)}\u00a0%`;
+const shape = (sizes) => sizes.join("x");
 
 {
   // The page follows the system's colours until a reader chooses others.

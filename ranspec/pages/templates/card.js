@@ -13,6 +13,7 @@
     for (const [, child] of parts[index].children) uses[child] += uses[index];
   }
 
+  const EXCERPT = 8; // So many lines are shown of one.
   const tree = $("tree");
   const details = $("details");
   const outline = tree.parentElement;
@@ -155,6 +156,30 @@
     }
   };
 
+  // The lines that make and call a part, by framework, without what they are indented by.
+  const excerpts = (node) => {
+    const found = columns.map(({ lines, classes }) =>
+      spans(node, classes).marks.flatMap(([first, last]) => lines.slice(first - 1, last)));
+    if (!found.some((lines) => lines.length)) return [];
+    const indent = (line) => line.textContent.search(/\S|$/);
+    return [
+      element("h4", {}, `In ${node.owner}`),
+      ...found.flatMap((lines, at) => {
+        if (!lines.length) return [];
+        const copies = lines.slice(0, EXCERPT).map((line) => line.cloneNode(true));
+        const common = Math.min(...lines.map(indent));
+        for (const copy of copies) {
+          copy.classList.remove("mark", "region");
+          const first = copy.firstChild;
+          if (first.nodeType === Node.TEXT_NODE) first.data = first.data.slice(common);
+        }
+        if (lines.length > EXCERPT) copies.push(element("span", { class: "l" }, "..."));
+        return [element("div", { class: "path" }, data.frameworks[at]),
+          element("pre", { tabindex: "0", "aria-label": data.frameworks[at] }, element("code", {}, ...copies))];
+      }),
+    ];
+  };
+
   // What is chosen.
   let chosen = null;
   const pair = (title, ...value) => element("tr", {}, element("th", { scope: "row" }, title),
@@ -179,6 +204,7 @@
       part.arrays.length ? element("table", {},
         element("caption", {}, "Arrays, canonical names and layout"),
         element("tbody", {}, ...part.arrays.map(([leaf, sizes]) => pair(leaf, shape(sizes))))) : "",
+      ...excerpts(node),
     );
   };
   const choose = (item) => {

@@ -77,11 +77,22 @@
     }
     const found = [];
     let [i, j] = [0, 0];
+    const [removed, added] = [[], []];
+    const flush = () => {
+      // What one has in place of what the other has there.
+      while (removed.length || added.length) found.push([removed.shift() ?? null, added.shift() ?? null]);
+    };
     while (i < left.length || j < right.length) {
-      if (i < left.length && j < right.length && alike(left[i], right[j])) found.push([left[i++], right[j++]]);
-      else if (j === right.length || (i < left.length && longest[i + 1][j] >= longest[i][j + 1])) found.push([left[i++], null]);
-      else found.push([null, right[j++]]);
+      if (i < left.length && j < right.length && alike(left[i], right[j])) {
+        flush();
+        found.push([left[i++], right[j++]]);
+      } else if (j === right.length || (i < left.length && longest[i + 1][j] >= longest[i][j + 1])) {
+        removed.push(left[i++]);
+      } else {
+        added.push(right[j++]);
+      }
     }
+    flush();
     return found;
   };
   // Neighbours that differ in the same way are told of once.
