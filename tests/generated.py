@@ -1,4 +1,4 @@
-"""What is generated and committed: `generated/`, parts of README.md, and docs/language.md.
+"""What is generated and committed: `generated/`, parts of README.md, docs/language.md and tables.
 
 `python -m tests.generated` brings all up to date.
 """
@@ -12,7 +12,7 @@ from ranspec.analysis.count import Count, count
 from ranspec.codegen.build import build
 from ranspec.compile import compile_spec
 from ranspec.spec import load_spec, packaged_specs
-from tests import language
+from tests import language, scaling
 
 ROOT = Path(__file__).parents[1]
 GENERATED = ROOT / "generated"
@@ -106,6 +106,7 @@ def main() -> None:
             build(loaded, backend, GENERATED / name / backend, force=True)
     README.write_text(readme(), encoding="utf-8")
     language.FILE.write_text(language.render(), encoding="utf-8")
+    scaling.FILE.write_text(scaling.render(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from ranspec.planning.plan import Plan, PlanError, plan_training
 from ranspec.planning.roofline import Roofline, layer_time
 from ranspec.planning.work import LayerWork, Work
 from ranspec.spec import LoadedSpec, available_specs, load_spec, packaged_specs
+from tests import scaling
 
 SPECS = available_specs((packaged_specs(),))
 TRACERS: dict[NetworkSettings, Tracer] = {}
@@ -169,6 +170,10 @@ def test_shipped_specs_plan_on_every_device(name: str) -> None:
             assert plan.step.seconds > 0
 
 
+def test_the_page_on_scaling_is_fresh() -> None:
+    assert scaling.render() == scaling.FILE.read_text(encoding="utf-8"), "run make generated"
+
+
 class TestCommand:
     """`ranspec plan`."""
 
@@ -211,5 +216,6 @@ class TestCommand:
             for count in ("1", "3")
         )
         times = [run["seconds"] for run in alone["runs"]]
-        assert alone["seconds"] == alone["device_seconds"] == pytest.approx(sum(times))
+        assert alone["device_seconds"] == pytest.approx(sum(times))
+        assert alone["seconds"] == pytest.approx(sum(times))
         assert shared["seconds"] == max(times)
