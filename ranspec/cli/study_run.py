@@ -140,7 +140,7 @@ def run(
     tasks = [task(job, root, data_dir, retries) for job in chosen]
     runner = make_engine(engine, root, at_once, address, parameters)
     root.mkdir(parents=True, exist_ok=True)
-    write_whole(root / STUDY, loaded.text)
+    write_whole(root / STUDY, loaded.as_run())
     for each in tasks:
         if not (each.folder / JOB).is_file():
             write_job(each.folder, each.job)

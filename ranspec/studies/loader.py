@@ -15,6 +15,7 @@ from ranspec.spec.language import Place
 from ranspec.spec.overrides import override_origin
 from ranspec.spec.short_forms import in_full
 from ranspec.spec.validation import validate_as
+from ranspec.spec.writer import yaml_lines
 from ranspec.spec.yaml_source import Node, parse
 from ranspec.studies.model import Entry, Study
 
@@ -33,6 +34,19 @@ class LoadedStudy:
         if entry.spec.endswith((".yaml", ".yml")):
             return str(self.file.parent / entry.spec)
         return entry.spec
+
+    def as_run(self) -> str:
+        """Return the study as text that means the same in any folder of this machine."""
+        entries = [
+            entry.model_copy(update={"spec": str(Path(name).absolute())})
+            if (name := self.spec_name(entry)) != entry.spec
+            else entry
+            for entry in self.study.entries
+        ]
+        if entries == list(self.study.entries):
+            return self.text
+        said = self.study.model_copy(update={"entries": tuple(entries)}).model_dump(mode="json")
+        return "".join(f"{line}\n" for line, _ in yaml_lines(said))
 
 
 def study_folders() -> tuple[Path, ...]:

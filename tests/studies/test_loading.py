@@ -107,6 +107,15 @@ def test_a_spec_beside_the_study_is_found(write: Write) -> None:
     assert scaled_spec(jobs(loaded)[0]).spec.name == "beside"
 
 
+def test_a_study_as_run_is_the_same_elsewhere(write: Write) -> None:
+    write("extends: attention_digits\nname: beside\n", "own/net.yaml")
+    text = STUDY.replace("spec: attention_digits", "spec: net.yaml", 1)
+    loaded = load_study(write(text, "own/study.yaml"))
+    again = load_study(write(loaded.as_run(), "results/of/study.yaml"))
+    assert [job.key for job in jobs(again)] == [job.key for job in jobs(loaded)]
+    assert load_study(write()).as_run() == STUDY
+
+
 def test_own_studies_have_names_and_are_no_specs(write: Write) -> None:
     write(name="specs/studies/own.yaml")
     assert "own" in available_studies()
