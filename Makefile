@@ -17,7 +17,7 @@ test:
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 exhaustive: $(VENV)/all.installed
-	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs tests/backends/test_onnx.py
+	EXHAUSTIVE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 3600 tests/specs tests/backends/test_onnx.py tests/studies/test_training.py
 
 check: $(VENV)/all.installed
 	$(BIN)/ruff check .
