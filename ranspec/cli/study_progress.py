@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ranspec.cli.output import Column, message, styled, write, write_table
+from ranspec.cli.output import Column, message, write, write_table
 
 if TYPE_CHECKING:
     from ranspec.studies.jobs import Job
@@ -73,7 +72,11 @@ def shown(look: Callable[[], Sequence[Status]]) -> Iterator[Callable[[], None]]:
         last = time.monotonic()
         return True
 
-    if not styled(sys.stderr):
+    from rich.console import Console
+    from rich.live import Live
+
+    console = Console(stderr=True)
+    if not console.is_terminal or console.is_dumb_terminal:
         phases: dict[str, str] = {each.job.key: each.phase for each in look()}
 
         def tell() -> None:
@@ -87,10 +90,6 @@ def shown(look: Callable[[], Sequence[Status]]) -> Iterator[Callable[[], None]]:
         tell()
         return
 
-    from rich.console import Console
-    from rich.live import Live
-
-    console = Console(stderr=True)
     with Live(console=console, auto_refresh=False, transient=True) as live:
 
         def draw() -> None:

@@ -80,6 +80,6 @@ def test_a_cluster_that_is_not_there_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_a_job_asks_for_its_share_of_a_cluster(
-    resources: dict[str, float], slots: int | None, expected: tuple[float, float]
+    resources: dict[str, float], slots: int | None, expected: tuple[int, float]
 ) -> None:
     assert share(resources, slots) == expected

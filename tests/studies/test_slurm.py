@@ -42,6 +42,7 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_jobs_are_an_array_that_is_told_before_its_end(cluster: Path) -> None:
     parameters = {"partition": "gpu", "time": "1:30:00", "gpus_per_node": "1", "exclusive": "true"}
+    parameters |= {"setup": "module load cuda"}
     engine = SlurmEngine(cluster / "study", parameters, slots=2)
     engine.start(tasks(cluster / "study", 3))
     script = (cluster / "script.sh").read_text().splitlines()
@@ -54,6 +55,7 @@ def test_jobs_are_an_array_that_is_told_before_its_end(cluster: Path) -> None:
         "#SBATCH --partition=gpu",
         "#SBATCH --signal=USR2@120",
         "#SBATCH --time=90",
+        "module load cuda",
     } <= set(script)
     assert any("submitit.core._submit" in line for line in script)
     assert engine.running()

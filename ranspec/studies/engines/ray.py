@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ranspec.studies.engines import EngineError
-from ranspec.studies.execution import Execution, Task, attended
+from ranspec.studies.execution import Execution, Share, Task, attended
 
 INSTALL = 'Ray is not installed: pip install "ranspec[ray]"'
 LOG = "ray.log"
@@ -56,7 +56,7 @@ class RayEngine:
                 num_cpus=cpus, num_gpus=gpus, max_retries=task.retries, name=task.job.key
             )
             patient = replace(task, patience=min(task.patience, PATIENCE))
-            self._waiting[run.remote(patient, Path.cwd())] = task.job.key
+            self._waiting[run.remote(patient, Share(cpus), Path.cwd())] = task.job.key
 
     def running(self) -> bool:
         ray = self._ray
@@ -85,7 +85,7 @@ class RayEngine:
         self._redirected.close()
 
 
-def share(resources: Mapping[str, float], slots: int | None) -> tuple[float, float]:
+def share(resources: Mapping[str, float], slots: int | None) -> tuple[int, float]:
     """Return the processors and GPUs that a job asks for of a cluster that has `resources`."""
     cpus, gpus = resources.get("CPU", 1.0), resources.get("GPU", 0.0)
     at_once = slots or int(gpus) or int(cpus)
@@ -120,9 +120,9 @@ def _connected(address: str | None) -> Any:
     return ray
 
 
-def _run(task: Task, home: Path) -> str:
-    """Run a job on a node."""
+def _run(task: Task, share: Share, home: Path) -> str:
+    """Run a job on a node, which is not to use more processors than it has asked for."""
     if home.is_dir():
         os.chdir(home)
-    result = attended(Execution(task))
+    result = attended(Execution(task, share))
     return result.state if result else "stopped"

@@ -37,6 +37,8 @@ DEFAULTS: Mapping[str, Any] = {
     "stderr_to_stdout": True,
 }
 
+LISTS = ("setup", "teardown", "srun_args")
+
 
 class SlurmEngine:
     """Submits jobs as one array; `parameters` are those of submitit's SlurmExecutor, as text.
@@ -143,12 +145,14 @@ class Worker:
 
 
 def parsed(name: str, text: str) -> Any:
-    """Read a parameter as submitit takes it: a number, yes or no, text; `time` in minutes.
+    """Read a parameter as submitit takes it: a number, yes or no, text, a list of one text.
 
     Raises EngineError for a time that is none.
     """
     if name == "time":
         return minutes(text)
+    if name in LISTS:
+        return [text]
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     return int(text) if re.fullmatch(r"\d+", text) else text
