@@ -8,8 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -17,7 +20,7 @@ import pytest
 from ranspec.runtime.folder import whereabouts
 from ranspec.studies.driver import drive
 from ranspec.studies.engines.local import LocalEngine, shares
-from ranspec.studies.execution import RUNNING, Share, Task, environment
+from ranspec.studies.execution import RUNNING, Execution, Share, Task, ended, ending, environment
 from ranspec.studies.results import LOG, read_result
 from ranspec.studies.status import at_work, read_status, statuses
 from tests.studies.standins import CODE, noted, notes, table, task
@@ -44,7 +47,7 @@ def run(*tasks: Task, slots: int | None = None, watch: Callable[[], None] = lamb
 
 
 @pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
+def studied(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
     root = tmp_path_factory.mktemp("study")
     found = {
         name: task(root, number, *options)
@@ -55,20 +58,20 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Task]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_each_ending_is_told(ended: dict[str, Task], name: str) -> None:
+def test_each_ending_is_told(studied: dict[str, Task], name: str) -> None:
     _, state, reason, starts = CASES[name]
-    result = read_result(ended[name].folder, ended[name].job)
+    result = read_result(studied[name].folder, studied[name].job)
     assert (result.state, result.reason) == (state, reason)
-    assert noted(ended[name], "start") == starts
+    assert noted(studied[name], "start") == starts
     assert bool(result.measures) == (state == "finished")
 
 
-def test_retries_go_on_from_the_checkpoint(ended: dict[str, Task]) -> None:
-    assert [note.step for note in notes(ended["killed"]) if note.what == "start"] == [0, 2]
+def test_retries_go_on_from_the_checkpoint(studied: dict[str, Task]) -> None:
+    assert [note.step for note in notes(studied["killed"]) if note.what == "start"] == [0, 2]
 
 
-def test_results_say_what_they_are_of(ended: dict[str, Task]) -> None:
-    result = read_result(ended["undisturbed"].folder, ended["undisturbed"].job)
+def test_results_say_what_they_are_of(studied: dict[str, Task]) -> None:
+    result = read_result(studied["undisturbed"].folder, studied["undisturbed"].job)
     said = result.provenance
     assert said["spec"] == "5" * 64
     assert len(said["code"]) == 64
@@ -76,17 +79,17 @@ def test_results_say_what_they_are_of(ended: dict[str, Task]) -> None:
     assert said["seed"] == "0"
 
 
-def test_nobody_is_at_a_job_that_has_ended(ended: dict[str, Task]) -> None:
-    assert not [each for each in ended.values() if (each.folder / RUNNING).exists()]
+def test_nobody_is_at_a_job_that_has_ended(studied: dict[str, Task]) -> None:
+    assert not [each for each in studied.values() if (each.folder / RUNNING).exists()]
 
 
-def test_only_what_failed_is_run_again(ended: dict[str, Task]) -> None:
-    before = {name: noted(each, "start") for name, each in ended.items()}
-    again = table(list(ended.values()))
-    run(*ended.values())
-    started = {name for name, each in ended.items() if noted(each, "start") > before[name]}
+def test_only_what_failed_is_run_again(studied: dict[str, Task]) -> None:
+    before = {name: noted(each, "start") for name, each in studied.items()}
+    again = table(list(studied.values()))
+    run(*studied.values())
+    started = {name for name, each in studied.items() if noted(each, "start") > before[name]}
     assert started == {"dies always", "killed always"}
-    after = table(list(ended.values()))
+    after = table(list(studied.values()))
     finished = {row for row, (state, *_) in again.items() if state == "finished"}
     assert {row: after[row] for row in finished} == {row: again[row] for row in finished}
 
@@ -139,6 +142,76 @@ def test_a_training_that_does_not_end_is_killed_when_asked_again(tmp_path: Path)
     assert not alive(notes(slow)[0].process)
 
 
+@pytest.mark.parametrize("lock", [".lock", "run/.lock"], ids=["the job's", "the training's"])
+def test_whoever_is_at_a_job_is_waited_for(tmp_path: Path, lock: str) -> None:
+    job = task(tmp_path, 0, patience=0.3)
+    with holding(job.folder / lock):
+        started = time.monotonic()
+        assert Execution(job).run() is None
+        assert time.monotonic() - started < 10
+        assert not notes(job)
+    patient = Execution(replace(job, patience=inf))
+    with ThreadPoolExecutor(1) as pool, holding(job.folder / lock) as holder:
+        running = pool.submit(patient.run)
+        time.sleep(0.3)
+        assert not running.done()
+        holder.kill()
+        result = running.result(30)
+        assert result is not None
+        assert result.state == "finished"
+
+
+def test_waiting_for_others_can_be_stopped(tmp_path: Path) -> None:
+    execution = Execution(task(tmp_path, 0))
+    with ThreadPoolExecutor(1) as pool, holding(tmp_path / "jobs/toy-0/.lock"):
+        running = pool.submit(execution.run)
+        execution.stop()
+        assert running.result(30) is None
+
+
+@contextmanager
+def holding(path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Have another process hold a lock."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    program = """
+import fcntl, sys
+lock = open(sys.argv[1], "a")
+fcntl.lockf(lock, fcntl.LOCK_EX)
+print("held", flush=True)
+sys.stdin.read()
+"""
+    command = [sys.executable, "-S", "-c", program, str(path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"held\n"
+        yield process
+        process.kill()
+
+
+def test_what_finished_without_results_is_started_again(tmp_path: Path) -> None:
+    assert ended(tmp_path, 0, "", {}) is None
+    assert ending(0) == "it finished and left no results in config.json"
+
+
+@pytest.mark.parametrize(("code", "said"), [(74, "could not be written"), (9, "exit code 9")])
+def test_an_ending_is_said_in_words(code: int, said: str) -> None:
+    assert said in ending(code)
+
+
+def test_an_engine_that_fails_leaves_nothing_running(tmp_path: Path) -> None:
+    job = task(tmp_path, 0, "--nap", "60")
+
+    def fail() -> None:
+        if noted(job, "start"):
+            raise RuntimeError("the watch failed")
+
+    with pytest.raises(RuntimeError, match="the watch failed"):
+        drive(LocalEngine(), [job], fail)
+    assert not alive(notes(job)[0].process)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
 def test_a_run_says_how_far_it_is(tmp_path: Path) -> None:
     going = task(tmp_path, 0, "--iterations", "30", "--nap", "0.05")
     seen = []
@@ -153,10 +226,10 @@ def test_a_run_says_how_far_it_is(tmp_path: Path) -> None:
 
 
 def test_a_dead_process_is_at_no_job(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-S", "-c", ""])
-    ended.wait()
+    gone = subprocess.Popen([sys.executable, "-S", "-c", ""])
+    gone.wait()
     path = tmp_path / RUNNING
-    path.write_text(json.dumps(whereabouts() | {"pid": ended.pid}))
+    path.write_text(json.dumps(whereabouts() | {"pid": gone.pid}))
     assert at_work(path) is None
     path.write_text(json.dumps(whereabouts()))
     assert at_work(path) is not None
@@ -165,8 +238,8 @@ def test_a_dead_process_is_at_no_job(tmp_path: Path) -> None:
     assert at_work(path) is None
 
 
-def test_the_log_keeps_what_was_said(ended: dict[str, Task]) -> None:
-    log = (ended["dies always"].folder / LOG).read_text()
+def test_the_log_keeps_what_was_said(studied: dict[str, Task]) -> None:
+    log = (studied["dies always"].folder / LOG).read_text()
     assert log.count("told to die with 3") >= 3
 
 
