@@ -48,6 +48,11 @@ def trainable(model):
     return sum(parameter.numel() for parameter in model.parameters())
 """,
     "tensorflow": """
+import keras
+
+# A network is built when it is called; Keras would have it run once more for that.
+keras.Model.build = lambda model, shape: setattr(model, "built", True)
+
 def instance(network):
     return network()
 
@@ -89,7 +94,7 @@ def compiled(spec: str) -> Graph:
 
 @cache
 def specs_for(backend: str) -> dict[str, str]:
-    """Return, by a name for each, one spec of those whose networks are the same.
+    """Return, by a name for each, one spec of those whose networks are the same but for classes.
 
     Keras takes minutes for thousands of layers: it gets those that differ in more than how often
     they repeat their parts, up to a thousand arrays.
@@ -97,6 +102,7 @@ def specs_for(backend: str) -> dict[str, str]:
     found: dict[object, str] = {}
     for spec in sorted(SPECS, key=lambda spec: len(compiled(spec).tensors)):
         model = rendered(spec, backend)["model.py"].replace(class_of(spec), "Network")
+        model = re.sub(r"classes: int = \d+", "classes: int", model)
         body: object = re.sub(r'"""[^"]*(".*")?[^"]*"""', "", model)
         if backend == "tensorflow":
             if len(compiled(spec).tensors) > 1000:
