@@ -280,7 +280,7 @@ def test_a_run_ended_by_a_signal_goes_on_and_ends_bit_for_bit_as_an_unbroken_one
         if line.startswith("step 5/30"):
             ended.send_signal(signal.SIGTERM)
             break
-    ended.communicate(timeout=120)
+    ended.communicate(timeout=300)
     assert ended.returncode == 75
     rest = run(built, "--output", "parts", "--log-every", "1")
     assert rest.returncode == 0, rest.stderr

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ranspec.verify.processes import cores
+from tests.machine import slowness
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "killpg"), reason="processes are POSIX's")
 
@@ -40,7 +41,7 @@ Path("pids.new").write_text(f"{os.getpid()} {child.pid}")
 Path("pids.new").rename("pids")
 time.sleep(100)
 """
-SECONDS = 30.0
+SECONDS = 30.0 * slowness()
 
 
 @pytest.fixture
@@ -91,7 +92,7 @@ def test_no_probe_outlives_its_parent(sleeper: Path, end: signal.Signals) -> Non
 
 
 def test_no_probe_outlives_its_time(sleeper: Path) -> None:
-    parent, pids = started(sleeper, timeout=3)
+    parent, pids = started(sleeper, timeout=3 * slowness())
     assert_ended(pids)
     parent.kill()
     parent.wait(SECONDS)
