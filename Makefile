@@ -14,6 +14,7 @@ run: $(VENV)/torch.installed
 
 test:
 	$(MAKE) --jobs 2 check browser
+	$(BIN)/python -m compileall -q ranspec backends
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 15
 
 exhaustive: $(VENV)/all.installed
