@@ -282,14 +282,15 @@ def conclude(root: Path, jobs: Sequence[Job], engine: Engine, ended_by: int | No
 
     found = [read_status(root, job) for job in jobs]
     write_statuses(found)
-    for key, error in engine.errors().items():
-        message(f"error: {key}: {error}")
     if all(each.phase == "finished" for each in found):
         return 0
     if ended_by is not None:
         message("ended by a signal: the same command goes on")
         return INTERRUPTED if ended_by == signal.SIGINT else ENDED
-    if any(each.phase in ("diverged", "failed") for each in found) or engine.errors():
+    errors = engine.errors()
+    for key, error in errors.items():
+        message(f"error: {key}: {error}")
+    if errors or any(each.phase in ("diverged", "failed") for each in found):
         return 1
     message("other processes are at the rest: ranspec study status")
     return ENDED

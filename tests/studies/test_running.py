@@ -10,6 +10,7 @@ import sys
 import time
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -17,6 +18,7 @@ from typer.testing import CliRunner, Result
 
 from ranspec.cli.app import app
 from ranspec.cli.study_progress import live_table
+from ranspec.cli.study_run import conclude
 from ranspec.cli.study_run import task as prepared
 from ranspec.studies.driver import drive
 from ranspec.studies.engines.local import LocalEngine
@@ -230,3 +232,33 @@ def test_only_digits_are_not_read_from_a_folder(tmp_path: Path, spec: str, read:
     found = prepared(job, tmp_path, Path("images"), 2)
     assert found.data_dir == (Path("images").absolute() if read else None)
     assert found.folder == tmp_path / "jobs" / "key"
+
+
+@pytest.mark.parametrize(
+    ("options", "ended_by", "errors", "code", "said"),
+    [
+        ([], None, {}, 0, ""),
+        (["--spoil", "3"], None, {}, 1, ""),
+        ([], None, {"toy-0": "the disk is full"}, 0, ""),
+        (None, None, {"toy-0": "the disk is full"}, 1, "error: toy-0: the disk is full"),
+        (None, None, {}, 75, "other processes are at the rest"),
+        (None, signal.SIGINT, {}, 130, "goes on"),
+        (None, signal.SIGTERM, {"toy-0": "cancelled"}, 75, "goes on"),
+    ],
+)
+def test_the_exit_code_says_what_came_of_a_study(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str] | None,
+    ended_by: int | None,
+    errors: dict[str, str],
+    code: int,
+    said: str,
+) -> None:
+    job = task(tmp_path, 0, *(options or ()))
+    if options is not None:
+        drive(LocalEngine(), [job], lambda: None)
+    engine = SimpleNamespace(errors=lambda: errors)
+    assert conclude(tmp_path, [job.job], engine, ended_by) == code
+    assert said in (told := capsys.readouterr().err)
+    assert bool(told) == bool(said)
