@@ -177,6 +177,7 @@ def browser(home: Path) -> Iterator[Browser]:
         "--no-sandbox",
         "--remote-debugging-pipe",
         "--disable-gpu",
+        "--disable-dev-shm-usage",
         "--hide-scrollbars",
         "--no-first-run",
         "--disable-extensions",

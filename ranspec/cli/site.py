@@ -42,12 +42,15 @@ def site(
 
     from ranspec import __version__
     from ranspec.codegen.build import write_builds
+    from ranspec.codegen.folder import kind
     from ranspec.codegen.render import MANIFEST, file_hash
     from ranspec.pages.site import site as pages
     from ranspec.pages.studies import jobs_by_spec
 
-    loaded = _load(specs)
     target = output or Path("site")
+    if kind(target) not in (None, "folder"):
+        raise typer.BadParameter(f"{target} is a {kind(target)}", param_hint="--output")
+    loaded = _load(specs)
     with typer.progressbar(length=len(loaded), label="cards", file=sys.stderr) as bar:
         files = pages(
             loaded, jobs=jobs_by_spec(studies or STUDIES), progress=lambda _: bar.update(1)

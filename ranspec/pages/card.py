@@ -18,7 +18,7 @@ from ranspec.pages.highlight import highlighted
 from ranspec.pages.listing import Listing, list_code
 from ranspec.pages.parity import parity
 from ranspec.pages.tree import Part, Pool
-from ranspec.spec import LoadedSpec, SpecError
+from ranspec.spec import LoadedSpec, SpecError, packaged_specs
 from ranspec.spec.writer import write_spec
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def card(
     listings, refusals = _listings(loaded, graph)
     pool = Pool()
     root = pool.add_network(graph)
-    source = shlex.join([loaded.source.name, *_settings(loaded)])
+    source = shlex.join([_findable(loaded), *_settings(loaded)])
     return document(
         "card",
         {
@@ -138,6 +138,14 @@ def _errors(loaded: LoadedSpec, results: Sequence[Trained]) -> Iterator[Error]:
 def _error(title: str, printed: float, ours: Sequence[float | None]) -> Error:
     known = [error for error in ours if error is not None]
     return Error(title, printed, sum(known) / len(known) if known else None, len(known))
+
+
+def _findable(loaded: LoadedSpec) -> str:
+    """Return what commands find a spec by: its name if it is shipped, or its file's."""
+    name, file = loaded.source.name, loaded.files[0].name
+    if (packaged_specs() / f"{name}.yaml").is_file():
+        return name
+    return file if file.endswith((".yaml", ".yml")) else f"{loaded.spec.name}.yaml"
 
 
 def _settings(loaded: LoadedSpec) -> Iterator[str]:

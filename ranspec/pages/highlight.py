@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from html import escape
-from typing import Literal
+from typing import Any, Literal
 
 _LOOKS = (
     ("Token.Literal.String", "s"),
@@ -28,7 +29,7 @@ def highlighted(code: str, language: Literal["python", "yaml"]) -> str:
     lexer = PythonLexer(stripnl=False) if language == "python" else YamlLexer(stripnl=False)
     lines: list[list[str]] = [[]]
     for kind, text in lexer.get_tokens(code):
-        look = _look(str(kind))
+        look = _look(kind)
         first, *others = text.split("\n")
         for number, part in enumerate((first, *others)):
             if number:
@@ -42,5 +43,7 @@ def highlighted(code: str, language: Literal["python", "yaml"]) -> str:
     return "".join(f"<span class=l>{''.join(line)}\n</span>" for line in lines)
 
 
-def _look(kind: str) -> str | None:
-    return next((look for prefix, look in _LOOKS if kind.startswith(prefix)), None)
+@cache
+def _look(kind: Any) -> str | None:
+    """Return the CSS class of a kind of token."""
+    return next((look for prefix, look in _LOOKS if str(kind).startswith(prefix)), None)

@@ -191,6 +191,15 @@ def test_a_spec_with_a_mistake_is_told_of_before_anything_is_written(tmp_path: P
     assert not (tmp_path / "site").exists()
 
 
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "site"
+    file.write_text("mine")
+    result = ranspec("attention_digits", "-o", str(file))
+    assert result.exit_code == 2
+    assert "is a file" in " ".join(result.stderr.split())
+    assert file.read_text() == "mine"
+
+
 def test_specs_of_one_name_have_a_card_each() -> None:
     spec = loaded("attention_digits")
     pages = site({"a/b": spec, "a__b": spec, "index": spec})
