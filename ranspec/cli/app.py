@@ -227,8 +227,8 @@ app.command(
 app.command(
     epilog=examples(
         "ranspec response attention_digits --weights runs/attention_digits/torch",
-        "ranspec response attention164_cifar --weights residual --against attention164_nal_cifar "
-        "--against-weights naive --data-dir DIR -o response.svg",
+        "ranspec response attention_digits --against-weights runs/naive -o response.svg",
+        "ranspec response attention56_cifar --against attention56_nal_cifar --data-dir DIR",
         "ranspec response attention_digits --format csv --count 100",
     )
 )(response)

@@ -28,7 +28,7 @@ def masks(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="IMAGE...",
+            metavar="IMAGE",
             default_factory=list,
             show_default=False,
             help="Image files, of any format that Pillow reads.",

@@ -35,7 +35,7 @@ def response(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="[IMAGE]...",
+            metavar="IMAGE",
             default_factory=list,
             show_default=False,
             help="Image files to take the mean over; by default images of the recipe's test set.",
