@@ -69,7 +69,9 @@ def entry_points(wheel: Path) -> list[str]:
 def test_the_wheel_holds_all_that_is_no_code(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
-    assert {"ranspec/py.typed", "ranspec/spec/schema.json", "ranspec/verification.json"} <= names
+    schemas = {"ranspec/spec/schema.json", "ranspec/studies/schema.json"}
+    assert {"ranspec/py.typed", "ranspec/verification.json", *schemas} <= names
+    assert "ranspec/specs/studies/wang2017_table1.yaml" in names
     for spec in available_specs([packaged_specs()]):
         assert f"ranspec/specs/{spec}.yaml" in names
     for folder in ("ranspec", "backends"):

@@ -141,6 +141,8 @@ def show(
 def _entries(study: LoadedStudy, jobs: tuple[Job, ...]) -> Iterator[dict[str, Any]]:
     """Yield what a program may want to know of the entries that are run."""
     from ranspec.analysis.count import NetworkCounter
+    from ranspec.compile import compile_spec
+    from ranspec.ir.builder import BuildError
     from ranspec.studies.jobs import scaled_spec
 
     counter = NetworkCounter()
@@ -148,8 +150,13 @@ def _entries(study: LoadedStudy, jobs: tuple[Job, ...]) -> Iterator[dict[str, An
     for entry in study.study.entries:
         if entry.name not in first:
             continue
-        spec = scaled_spec(first[entry.name]).spec
-        _, cost = counter.count(spec)
+        loaded = scaled_spec(first[entry.name])
+        spec = loaded.spec
+        try:
+            _, cost = counter.count(spec)
+        except BuildError:
+            compile_spec(loaded)  # It says where in the spec the mistake is.
+            raise
         yield {
             "name": entry.name,
             "row": entry.row,
@@ -241,7 +248,7 @@ def report(
     from ranspec.studies.scaling import parse_scale
 
     fraction = None if scale is None else parse_scale(scale)
-    loaded, folders = _results(study)
+    loaded, folders = _results(study, fraction)
     if output and len(folders) > 1:
         listed = ", ".join(map(str, folders))
         raise typer.BadParameter(f"there are results in {listed}: name one", param_hint="STUDY")
@@ -256,16 +263,24 @@ def report(
             write(_text(found, output_format).rstrip("\n"))
 
 
-def _results(study: str) -> tuple[LoadedStudy, list[Path]]:
-    """Return a study, and the folders of its results."""
+def _results(study: str, scale: Fraction | None) -> tuple[LoadedStudy, list[Path]]:
+    """Return a study, and the folders of its results; of those at a scale if one is given."""
     from ranspec.studies.loader import load_study
-    from ranspec.studies.results import JOBS, STUDY
+    from ranspec.studies.results import JOBS, STUDY, found_jobs
 
     folder = Path(study)
     if (folder / JOBS).is_dir():
-        return load_study(folder / STUDY), [folder]
-    loaded = load_study(study)
-    return loaded, result_folders(loaded.name)
+        loaded, folders = load_study(folder / STUDY), [folder]
+    else:
+        loaded = load_study(study)
+        folders = result_folders(loaded.name)
+    if scale is None:
+        return loaded, folders
+    chosen = [each for each in folders if any(job.scale == scale for job in found_jobs(each))]
+    if not chosen:
+        listed = " or ".join(map(str, folders))
+        raise typer.BadParameter(f"{listed} has no runs of scale {scale}", param_hint="--scale")
+    return loaded, chosen
 
 
 def _with_responses(report: Report, folder: Path, data_dir: Path | None) -> Report:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil, nan
 from statistics import fmean
@@ -145,7 +146,12 @@ def _svg(title: str, ordinate: str, draw: Draw, height: float) -> str:
     from matplotlib.figure import Figure
 
     text = io.StringIO()
-    with rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "text.parse_math": False}):
+    with (
+        warnings.catch_warnings(),
+        rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "text.parse_math": False}),
+    ):
+        # A page's letters are the browser's: what matplotlib lacks, it only cannot measure.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(WIDTH, height))
         axes = figure.add_subplot()
         draw(axes)

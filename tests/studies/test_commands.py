@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from ranspec.cli.app import app
-from ranspec.studies.loader import available_studies
+from ranspec.studies.jobs import jobs
+from ranspec.studies.loader import available_studies, load_study
+from ranspec.studies.results import STUDY as STUDY_FILE
+from ranspec.studies.results import job_folder, study_folder, write_job
 from tests.studies.conftest import STUDY, Write
 
 
@@ -42,6 +46,30 @@ def test_what_would_be_run_is_told_to_programs(write: Write) -> None:
     assert entry["parameters"] > 1000 and entry["iterations"] > 1
     (job,) = said["jobs"]
     assert (job["entry"], job["backend"], job["seed"]) == ("small, NAL", "torch", 3)
+
+
+def test_a_network_that_cannot_be_built_is_told(write: Write) -> None:
+    write(STUDY.replace("attention.learning=naive", "stages.stage1.mask_depth=9"))
+    result = study("show", "two.yaml")
+    assert result.exit_code == 2
+    assert "mask_depth" in result.stderr
+
+
+def test_a_report_is_of_runs_at_the_scale_that_is_asked_for(write: Write) -> None:
+    loaded = load_study(write())
+    for scale in (Fraction(1), Fraction(1, 50)):
+        root = study_folder(loaded.name, scale)
+        (job, *_) = jobs(loaded, scale=scale)
+        write_job(job_folder(root, job), job)
+        (root / STUDY_FILE).write_text(loaded.text)
+    both = study("report", "two.yaml", "--format", "markdown").stdout
+    assert both.count("# Table 9: Two networks") == 2
+    one = study("report", "two.yaml", "--scale", "1/50", "--format", "markdown").stdout
+    assert one.startswith("# Table 9: Two networks (at scale 1/50)\n")
+    assert one.count("# Table 9") == 1
+    none = study("report", "two.yaml", "--scale", "1/2")
+    assert none.exit_code == 2
+    assert "has no runs of scale 1/2" in none.stderr
 
 
 MISTAKES = {

@@ -157,6 +157,18 @@ def test_the_page_asks_nothing_of_any_other_file(loaded: LoadedStudy, tmp_path: 
     assert page.count("<table>") == 4
 
 
+def test_any_letters_are_drawn_and_none_is_markup(write: Write, tmp_path: Path) -> None:
+    text = TEXT.replace("Two networks", "\u7f51\u7edc $x^2$ & <b>")
+    loaded = load_study(write(text.replace("row: small", "row: '$\\frac <i>|'")))
+    store(tmp_path, loaded, {("ARL", 0): finished(0.9), ("NAL", 0): finished(0.8)})
+    report = read_report(loaded, tmp_path)
+    page = as_html(report, plots(report))
+    assert "\u7f51\u7edc $x^2$ &amp; &lt;b&gt;</title>" in page
+    assert "$\\frac &lt;i&gt;|, ARL" in page
+    assert "<b>" not in page and "<i>" not in page
+    assert "| $\\\\frac \\<i>\\| |" in as_markdown(report)
+
+
 def test_a_report_has_the_same_bytes_again(loaded: LoadedStudy, tmp_path: Path) -> None:
     store(tmp_path, loaded, {("ARL", 0): finished(0.9), ("NAL", 0): finished(0.8)})
     record(tmp_path, loaded)
