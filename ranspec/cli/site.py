@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +10,7 @@ import typer
 from ranspec.cli.card import STUDIES, StudiesOption
 from ranspec.cli.files import parse_folder
 from ranspec.cli.options import ForceOption, OptionalSpecsArgument
-from ranspec.cli.output import message
+from ranspec.cli.output import message, progress
 from ranspec.errors import printable
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def site(
     if kind(target) not in (None, "folder"):
         raise typer.BadParameter(f"{target} is a {kind(target)}", param_hint="--output")
     loaded = _load(specs)
-    with typer.progressbar(length=len(loaded), label="cards", file=sys.stderr) as bar:
+    with progress("cards", len(loaded)) as advance:
         files = pages(
             loaded, jobs=jobs_by_spec(studies or STUDIES), progress=lambda _: bar.update(1)
         )

@@ -167,6 +167,46 @@ def test_the_block_under_the_pointer_is_marked_while_it_is_there(
 
 
 @needs_browser
+def test_the_first_key_skips_to_the_network(page: Browser, cards: Path) -> None:
+    page.open(cards / "attention56_cifar.html")
+    page.press("Tab")
+    assert page.value("document.activeElement.textContent") == "Skip to the network"
+    assert page.value("document.activeElement.getBoundingClientRect().left") == 0
+    page.value("document.activeElement.click()")
+    assert focused(page) == "attention56_cifar"
+
+
+CONTRASTS = """(theme, texts, grounds) => {
+    document.documentElement.dataset.theme = theme;
+    const luminance = (name) => {
+        const probe = document.body.appendChild(document.createElement("i"));
+        probe.style.color = `var(--${name})`;
+        const channels = getComputedStyle(probe).color.match(/[0-9.]+/g).slice(0, 3);
+        const linear = channels.map((value) => value / 255)
+            .map((value) => value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+    };
+    return texts.flatMap((text) => grounds.map((ground) => {
+        const [one, other] = [luminance(text), luminance(ground)];
+        const ratio = (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+        return [`${text} on ${ground}`, ratio];
+    }));
+}"""
+"""Relative luminances and their ratio as WCAG 2 defines them."""
+
+
+@needs_browser
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_text_stands_out_from_every_ground(page: Browser, cards: Path, theme: str) -> None:
+    page.open(cards / "attention56_cifar.html")
+    texts = ["ink", "muted", "accent", "good", "bad", "keyword", "string", "number", "name"]
+    grounds = ["page", "surface", "raised", "region", "mark"]
+    found = page.value(f"({CONTRASTS})({theme!r}, {texts}, {grounds})")
+    assert len(found) == 45
+    assert [name for name, ratio in found if ratio < 4.5] == []
+
+
+@needs_browser
 def test_without_javascript_the_stages_and_the_code_are_there(page: Browser, cards: Path) -> None:
     page.ask("Emulation.setScriptExecutionDisabled", value=True)
     try:
