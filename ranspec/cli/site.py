@@ -51,9 +51,7 @@ def site(
         raise typer.BadParameter(f"{target} is a {kind(target)}", param_hint="--output")
     loaded = _load(specs)
     with progress("cards", len(loaded)) as advance:
-        files = pages(
-            loaded, jobs=jobs_by_spec(studies or STUDIES), progress=lambda _: bar.update(1)
-        )
+        files = pages(loaded, jobs=jobs_by_spec(studies or STUDIES), progress=lambda _: advance(1))
     hashes = {name: file_hash(content) for name, content in sorted(files.items())}
     files[MANIFEST] = json.dumps({"ranspec": __version__, "files": hashes}, indent=2) + "\n"
     write_builds({target: files}, force=force)

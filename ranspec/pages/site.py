@@ -55,7 +55,7 @@ def site(
     specs: Mapping[str, LoadedSpec],
     *,
     jobs: Jobs | None = None,
-    progress: Callable[[str], None] = lambda name: None,
+    progress: Callable[[str], object] = lambda name: None,
 ) -> dict[str, str]:
     """Return the pages of some specs, given by name; `progress` is told of each card as it is made.
 
