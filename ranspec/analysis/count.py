@@ -181,6 +181,22 @@ def count(graph: Graph) -> Count:
     )
 
 
+def network_card(graph: Graph) -> dict[str, Any]:
+    """Return what to know of a network at a glance, as data for JSON."""
+    total = count(graph)
+    return {
+        "network": total.name,
+        "input": list(graph.input),
+        "parameters": total.trainable_parameters,
+        "batch_norm_statistics": total.batch_norm_statistics,
+        "macs": total.macs,
+        "flops": total.flops,
+        "trunk_depth": total.trunk_depth,
+        "activation_bytes": total.activation_bytes,
+        "parts": [row_dict(row) for row in total.rows("stage")],
+    }
+
+
 class NetworkCounter:
     """Counts whole networks, and the blocks that they share once; keep it no longer than needed."""
 

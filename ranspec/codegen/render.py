@@ -9,11 +9,11 @@ import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.resources import files
-from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ranspec import __version__
+from ranspec.analysis.count import network_card
 from ranspec.codegen.backend import (
     Backend,
     Files,
@@ -30,6 +30,7 @@ from ranspec.codegen.weights import initial
 from ranspec.compile import compile_spec
 from ranspec.ir.graph import Graph, unique_traces
 from ranspec.ir.trace import BlockNode
+from ranspec.runtime.identity import CARD, SPEC
 from ranspec.spec import LoadedSpec, Problem, SpecError
 from ranspec.spec.writer import write_spec
 
@@ -77,6 +78,7 @@ def render_files(
         )
     if backend.trains and (keys := lacking(loaded.spec.train, backend.lacks)):
         raise UnsupportedError(f"{backend.title} code has no train.{keys[0]} yet")
+    card = network_card(graph)
     context = {
         "spec": loaded.spec,
         "source": loaded.source,
@@ -87,9 +89,9 @@ def render_files(
             loaded.spec, digest=loaded.digest, model_class=network_class(graph, backend)
         ),
         "weights": weights,
-        "parameters": _trainable(graph),
-        "macs": sum(layer.operation.macs(layer.output) for layer in graph.layers),
-        "input": "x".join(str(size) for size in graph.input),
+        "parameters": card["parameters"],
+        "macs": card["macs"],
+        "input": "x".join(str(size) for size in card["input"]),
     }
     rendered = dict(backend.write(Request(loaded, graph, weights, dtype, context)))
     context["requirements"] = requirements(rendered, backend)
@@ -98,7 +100,8 @@ def render_files(
         if template.endswith(".py.j2"):
             continue
         rendered[template.removesuffix(".j2")] = environment.get_template(template).render(context)
-    rendered["spec.yaml"] = write_spec(loaded)
+    rendered[SPEC] = write_spec(loaded)
+    rendered[CARD] = json.dumps(card, indent=2) + "\n"
     rendered = {name: content for name, content in sorted(rendered.items()) if content}
     rendered[MANIFEST] = _manifest(loaded, backend, rendered)
     return rendered
@@ -147,10 +150,6 @@ def requirements(rendered: Files, backend: Backend) -> list[str]:
         for module in imported_modules(str(text))
     }
     return sorted(table[module] for module in imported - own - sys.stdlib_module_names)
-
-
-def _trainable(graph: Graph) -> int:
-    return sum(prod(tensor.shape) for tensor in graph.tensors.values() if tensor.trainable)
 
 
 @cache

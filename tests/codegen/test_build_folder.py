@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 
+from ranspec.analysis.count import count
 from ranspec.codegen.backend import Files, UnknownBackendError, load_backend
 from ranspec.codegen.build import (
     BuildFolderError,
@@ -27,6 +28,8 @@ from ranspec.codegen.build import (
 )
 from ranspec.codegen.folder import PREPARED
 from ranspec.codegen.render import MANIFEST, render_files
+from ranspec.compile import compile_spec
+from ranspec.runtime.identity import built_from
 from ranspec.spec import LoadedSpec, Source, load_spec, packaged_specs
 
 BACKEND = "torch"
@@ -459,6 +462,17 @@ def test_a_built_folder_says_what_it_was_built_from(project: Path) -> None:
     assert manifest["spec"] == "yeah2020/attention56_cifar"
     assert manifest["overrides"] == ["attention.p=2"]
     assert manifest["spec_sha256"] == loaded.digest
+
+
+def test_a_built_folder_tells_its_runs_the_spec_and_what_the_network_counts(
+    spec: LoadedSpec, folder: Path
+) -> None:
+    told = built_from(folder)
+    counted = count(compile_spec(spec))
+    assert told["spec"] == (folder / "spec.yaml").read_text()
+    assert told["card"]["parameters"] == counted.trainable_parameters
+    assert sum(part["macs"] for part in told["card"]["parts"]) == counted.macs
+    assert built_from(folder / "elsewhere") == {}
 
 
 def test_an_edited_spec_of_a_build_is_a_spec_of_its_own(spec: LoadedSpec, folder: Path) -> None:

@@ -34,7 +34,14 @@ CONFIG = {
     "results": {"accuracy": 0.75, "loss": 0.5},
     "settings": {"seed": 3, "data_dir": HOSTILE},
     "sessions": [{"host": HOSTILE, "versions": {"numpy": "2.0"}}],
-    "card": {"parameters": 1000},
+    "card": {
+        "parameters": 1234567,
+        "input": [32, 24, 3],
+        "parts": [
+            {"path": HOSTILE, "op": "Stem", "output": [8, 6, 5], "parameters": 7000, "macs": 8000}
+        ],
+    },
+    "spec": f"name: {HOSTILE}\n",
 }
 RECORDS: list[dict[str, Any]] = [
     {"step": 10, "loss": 2.0, "learning_rate": 0.1, "images_per_second": None},
@@ -93,7 +100,8 @@ def test_a_page_loads_nothing_and_runs_nothing(classes: int) -> None:
 
 def test_a_page_tells_what_was_run() -> None:
     text = report(CONFIG, RECORDS)
-    for told in ("torch 2.13.0", "0.75", "&lt;script&gt;", "numpy", "parameters"):
+    network = ("1,234,567", "32x24x3", "8x6x5", "7,000", "8,000")
+    for told in ("torch 2.13.0", "0.75", "&lt;script&gt;", "numpy", "parameters", *network):
         assert told in text
     Reader(text)
 

@@ -41,7 +41,7 @@ table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: 0.15rem 0.6rem; text-align: right; }
 th:first-child, td:first-child, .facts td { text-align: left; }
 .facts td { overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; }
+.scroll, pre { overflow-x: auto; }
 .images { display: flex; flex-wrap: wrap; gap: 0.8rem; }
 figure { margin: 0; width: 7rem; font-size: 12px; overflow-wrap: anywhere; }
 figure img { width: 7rem; image-rendering: pixelated; }
@@ -109,7 +109,10 @@ def report(
         if predictions.images is not None:
             parts += ["<h2>Most wrong about</h2>", _wrongest(predictions)]
     if config.get("card"):
-        parts += ["<h2>Network</h2>", table(_texts(config["card"]))]
+        parts += ["<h2>Network</h2>", _card(config["card"])]
+    if config.get("spec"):
+        spec = f"<pre>{_text(config['spec'])}</pre>"
+        parts.append(f"<details><summary>Specification</summary>{spec}</details>")
     parts += ["<h2>Settings</h2>", table(_texts(config.get("settings", {})))]
     identity = {name: config.get(name) for name in ("digest", "data", "command")}
     sessions = config.get("sessions", ())
@@ -259,6 +262,29 @@ def table(rows: Iterable[Sequence[str]], head: Sequence[str] = ()) -> str:
     kind = "" if head else ' class="facts"'
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
     return f'<div class="scroll"><table{kind}>\n{body}\n</table></div>'
+
+
+def _card(card: Mapping[str, Any]) -> str:
+    """Return the facts of a network, and its parts with what each of them takes."""
+    facts = {name.replace("_", " "): value for name, value in card.items() if name != "parts"}
+    counted = ("parameters", "macs")
+    rows = [
+        (part["path"], part["op"], _sizes(part["output"]), *(f"{part[key]:,}" for key in counted))
+        for part in card.get("parts", ())
+    ]
+    shown = {name: _sizes(value) if name == "input" else value for name, value in facts.items()}
+    head = ("part", "blocks", "output", "parameters", "multiply-adds")
+    return table(_texts({name: _thousands(value) for name, value in shown.items()})) + (
+        table(rows, head) if rows else ""
+    )
+
+
+def _sizes(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
+
+
+def _thousands(value: Any) -> Any:
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def _confusion(predictions: Predictions) -> str:

@@ -56,7 +56,7 @@ from folder import (
     now,
     whereabouts,
 )
-from identity import as_json, decisive, differences
+from identity import as_json, built_from, decisive, differences
 from images import DataError
 from metrics import MetricsLog, Stopwatch, accuracies, prefixed
 from progress import Progress, advance, recorded
@@ -195,8 +195,7 @@ class Run:
     settings' own has come to mean on the device. `fetch` turns what
     `add` was given into floats, one a step. Of several processes one `writes`; `agree` tells each
     whether any of them says yes, and is asked every `AGREE_EVERY` steps, by all at the same ones.
-    `state_bytes` is about the size of a checkpoint, for which there has to be room; `card` says of
-    the network what its report is to show.
+    `state_bytes` is about the size of a checkpoint, for which there has to be room.
 
     Raises RunError, FolderError or CheckpointError, before anything is changed. Exits with 0 where
     the run has finished before.
@@ -217,7 +216,6 @@ class Run:
         agree: Callable[[bool], bool] | None = None,
         fetch: Callable[[Sequence[Any]], Sequence[float]] | None = None,
         state_bytes: int = 0,
-        card: Mapping[str, Any] | None = None,
     ):
         self.settings = replace(settings, precision=precision) if precision else settings
         self.plan = plan
@@ -229,7 +227,6 @@ class Run:
         self._images = data.record()
         self._of_images = data.summary()
         self._place = {"framework": framework, "device": device}
-        self._card = dict(card or {})
         self._epoch = max(1, len(data.training) // plan.batch_size)
         self._log_every = settings.log_every or min(100, _twentieth(plan.iterations))
         self._evaluate_every = settings.evaluate_every or _twentieth(plan.iterations)
@@ -741,7 +738,7 @@ class Run:
             "step": self._done,
             **self._place,
             "settings": as_json(asdict(self.settings)),
-            "card": self._card,
+            **built_from(Path(__file__).parent),
             "images": self._images,
             "command": sys.argv,
             "sessions": [*sessions, session],

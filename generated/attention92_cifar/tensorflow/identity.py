@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import Any
 
 from checkpoint import Manifest
+
+SPEC, CARD = "spec.yaml", "network.json"
+"""Files of a built folder: all that it was built from, and what its network counts."""
 
 
 def decisive(settings: Any) -> dict[str, Any]:
@@ -46,6 +51,16 @@ def differences(
         for name, here in settings.items()
         if name != "iterations" and name in earlier and earlier[name] != here
     ]
+
+
+def built_from(folder: Path) -> dict[str, Any]:
+    """Return what a built folder says of its network: the `spec`, and the `card` of its counts."""
+    found: dict[str, Any] = {}
+    with suppress(OSError, ValueError):
+        found["spec"] = (folder / SPEC).read_text(encoding="utf-8")
+    with suppress(OSError, ValueError):
+        found["card"] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    return found
 
 
 def as_json(values: Mapping[str, Any]) -> dict[str, Any]:
