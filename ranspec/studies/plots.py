@@ -79,12 +79,12 @@ def _curves(report: Report, points: Callable[[Run], Points]) -> Draw | None:
     def draw(axes: Axes) -> None:
         labelled: set[tuple[str, str]] = set()
         for run, found in lines:
-            job = run.job
+            job, index = run.job, names.index(run.job.row)
             label = report.label(job)
             axes.plot(
                 *zip(*found, strict=True),
-                color=_color(names.index(job.row)),
-                linestyle=DASHES[report.backends.index(job.backend) % len(DASHES)],
+                color=_color(index),
+                linestyle=DASHES[(report.backends.index(job.backend) + index // 10) % len(DASHES)],
                 linewidth=1,
                 label=None if (job.row, job.backend) in labelled else label,
             )
@@ -153,7 +153,7 @@ def _svg(title: str, ordinate: str, draw: Draw, height: float) -> str:
         # A page's letters are the browser's: what matplotlib lacks, it only cannot measure.
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         figure = Figure(figsize=(WIDTH, height))
-        axes = figure.add_subplot()
+        axes = figure.add_subplot(facecolor="none")
         draw(axes)
         axes.set_title(title, loc="left", fontsize=10)
         axes.set_ylabel(ordinate)

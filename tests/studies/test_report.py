@@ -30,6 +30,7 @@ from ranspec.studies.results import (
     write_result,
 )
 from ranspec.studies.writing import as_csv, as_html, as_markdown
+from tests.browser import browser, needs_browser
 from tests.studies.conftest import STUDY as TEXT
 from tests.studies.conftest import Write
 
@@ -155,6 +156,29 @@ def test_the_page_asks_nothing_of_any_other_file(loaded: LoadedStudy, tmp_path: 
     assert not re.search(r"(src|href)=\"(?!#)|url\((?!#)|@import|<script", page)
     assert not re.search(r"20\d\d-\d\d-\d\d", page)
     assert page.count("<table>") == 4
+
+
+@needs_browser
+def test_the_page_is_read_in_the_dark_and_on_a_phone(loaded: LoadedStudy, tmp_path: Path) -> None:
+    store(tmp_path, loaded, {("ARL", 0): finished(0.9), ("NAL", 0): finished(0.8)})
+    record(tmp_path, loaded)
+    report = read_report(loaded, tmp_path)
+    page = tmp_path / "report.html"
+    page.write_text(as_html(report, plots(report)), encoding="utf-8")
+    with browser(tmp_path) as window:
+        window.prefer("dark")
+        window.resize(400, 800)
+        window.open(page)
+        assert window.value("document.documentElement.scrollWidth") <= 400
+        colours = window.value(
+            "[...document.querySelectorAll('h1, td, svg text')].map(each =>"
+            " getComputedStyle(each).getPropertyValue(each.closest('svg') ? 'fill' : 'color'))"
+        )
+        assert len(colours) > 20
+        assert set(colours) == {colours[0]} != {"rgb(0, 0, 0)"}
+        assert "Table 9: Two networks" in window.text()
+        assert window.complaints() == []
+        assert window.requests() == [page.resolve().as_uri()]
 
 
 def test_any_letters_are_drawn_and_none_is_markup(write: Write, tmp_path: Path) -> None:
