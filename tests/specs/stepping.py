@@ -17,6 +17,7 @@ from unittest.mock import patch
 
 import numpy as np
 
+from tests.quick import build_networks_once, one_key
 from tests.serving import serve
 
 RATE = 0.01
@@ -49,8 +50,7 @@ def _tensorflow() -> Step:
     import keras
     import tensorflow as tf
 
-    # A network is built when it is called; Keras would have it run once more for that.
-    keras.Model.build = lambda model, shape: setattr(model, "built", True)
+    build_networks_once()
 
     def take_step(train: Any, images: Any, labels: Any, run: bool) -> Outcome:
         settings = train.Settings()
@@ -78,7 +78,7 @@ def _jax() -> Step:
             optimizer = train.make_optimizer(model, settings)
             return train.train_step(model, optimizer, *batch, settings)
 
-        with patch.object(nnx.RngStream, "__call__", _same_key):
+        with patch.object(nnx.RngStream, "__call__", one_key):
             loss = nnx.eval_shape(step)
         return (0.0 if loss.shape == () and loss.dtype == np.float32 else math.nan), True
 
@@ -96,11 +96,6 @@ def _jax() -> Step:
         return float(loss), bool((after != before).any())
 
     return take_step
-
-
-def _same_key(stream: Any) -> Any:
-    """Return one key for all: no number is drawn, and deriving keys takes half of the time."""
-    return stream.key[...]
 
 
 def _network(train: Any) -> Any:

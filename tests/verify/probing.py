@@ -8,6 +8,7 @@ from __future__ import annotations
 import runpy
 import sys
 
+from tests.quick import build_networks_once, derive_no_keys
 from tests.serving import serve
 
 
@@ -16,6 +17,9 @@ def main(probe: str, connection: str) -> None:
 
     if probe.startswith("ranspec_tensorflow."):
         without_rewriting()
+        build_networks_once()
+    if probe.startswith("ranspec_jax."):
+        derive_no_keys()
 
     def run(jobs: str) -> None:
         sys.argv[1:] = [jobs]
