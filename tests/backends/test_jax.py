@@ -26,6 +26,7 @@ from ranspec.ir.trace import OperationNode, Trace
 from ranspec.runtime import checkpoint
 from ranspec.spec import LoadedSpec, load_spec
 from ranspec_jax import BACKEND
+from tests.interrupted import interrupted
 from tests.ir.test_operation_gradients import (
     CASES,
     Case,
@@ -267,21 +268,9 @@ def test_a_run_ended_by_a_signal_goes_on_and_ends_bit_for_bit_as_an_unbroken_one
     whole = run(built, "--output", "whole")
     assert whole.returncode == 0, whole.stderr
     assert "test accuracy:" in whole.stdout
-    command = [sys.executable, "train.py", "--device", "cpu", "--cache-dir", "cache"]
-    ended = subprocess.Popen(
-        [*command, "--output", "parts", "--log-every", "1"],
-        cwd=built,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert ended.stdout is not None
-    for line in ended.stdout:
-        if line.startswith("step 5/30"):
-            ended.send_signal(signal.SIGTERM)
-            break
-    ended.communicate(timeout=300)
-    assert ended.returncode == 75
+    options = ["--device", "cpu", "--cache-dir", "cache", "--output", "parts", "--log-every", "1"]
+    command = [sys.executable, *interrupted(signal.SIGTERM, 5), *options]
+    assert subprocess.run(command, cwd=built, capture_output=True).returncode == 75
     rest = run(built, "--output", "parts", "--log-every", "1")
     assert rest.returncode == 0, rest.stderr
     expected, manifest = newest(built / "whole")

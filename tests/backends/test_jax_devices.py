@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGKILL
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from ranspec.codegen.render import render_files
 from ranspec.runtime import checkpoint
 from ranspec.spec import load_spec
 from ranspec_jax import BACKEND
+from tests.interrupted import interrupted
 from tests.rendering import write
 
 pytest.importorskip("jax")
@@ -51,9 +53,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "code"
 
 
-def start(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+def start(
+    folder: Path, *arguments: str, program: tuple[str, ...] = ("train.py",)
+) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "train.py", *OPTIONS, *arguments],
+        [sys.executable, *program, *OPTIONS, *arguments],
         cwd=folder,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -67,13 +71,23 @@ def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, text
 
 
-def together(folder: Path, *arguments: str) -> list[subprocess.Popen[str]]:
-    """Start two processes that train together."""
+def together(folder: Path, *arguments: str, dies: int | None = None) -> list[subprocess.Popen[str]]:
+    """Start two processes that train together, one of which may die."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{free.getsockname()[1]}"
     several = ("--coordinator", address, "--processes", "2")
-    return [start(folder, *several, "--process", str(index), *arguments) for index in range(2)]
+    return [
+        start(
+            folder,
+            *several,
+            "--process",
+            str(index),
+            *arguments,
+            program=interrupted(SIGKILL, 7) if index == dies else ("train.py",),
+        )
+        for index in range(2)
+    ]
 
 
 def newest(folder: Path) -> dict[str, Any]:
@@ -115,12 +129,7 @@ def test_a_process_is_lost_and_all_go_on_from_the_checkpoint(
     built: Path, expected: dict[str, Any]
 ) -> None:
     arguments = ("--output", "two", "--log-every", "1", "--checkpoint-every", "2")
-    first, second = together(built, *arguments)
-    assert first.stdout is not None
-    for line in first.stdout:
-        if line.startswith("step 7/20"):
-            second.kill()
-            break
+    first, second = together(built, *arguments, dies=1)
     second.communicate()
     code, text = ended(first)
     assert code == 75, text

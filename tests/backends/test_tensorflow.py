@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from signal import SIGTERM
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from ranspec.runtime import checkpoint
 from ranspec.runtime.run import INTERRUPTED
 from ranspec.spec import load_spec
 from ranspec_tensorflow import BACKEND
+from tests.interrupted import interrupted
 from tests.ir.test_operation_gradients import (
     CASES,
     Case,
@@ -202,20 +204,10 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def ended_by_a_signal(folder: Path, *arguments: str) -> None:
-    """Start training, and end it by SIGTERM once it has told of a step."""
-    process = subprocess.Popen(
-        [sys.executable, "train.py", "--device", "cpu", *arguments],
-        cwd=folder,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr
-    with process.stderr:
-        next(line for line in process.stderr if line.startswith("step "))
-        process.terminate()
-        rest = process.stderr.read()
-    assert process.wait() == INTERRUPTED, rest
+    """Start training, and end it by SIGTERM after some steps."""
+    program = interrupted(SIGTERM, 3)
+    ended = process(*program, "--device", "cpu", *arguments, folder=folder)
+    assert ended.returncode == INTERRUPTED, ended.stderr
 
 
 @needs_tensorflow
