@@ -146,7 +146,8 @@
     const height = Math.min(pane.clientHeight, shown);
     const above = top < pane.scrollTop;
     const below = Math.min(bottom, top + height / 2) > pane.scrollTop + height;
-    if (above || below) pane.scrollTop = top - 2 * lines[0].offsetHeight;
+    const before = region.length ? 2 * lines[0].offsetHeight : height / 3;
+    if (above || below) pane.scrollTop = top - before;
   };
   const mark = (node, move) => {
     for (const column of columns) {
