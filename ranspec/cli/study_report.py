@@ -69,7 +69,14 @@ def list_studies(
         Column("networks"),
         Column("what it shows", right=False),
     ]
-    rows = ([str(each[key]) for key in ("name", "networks", "title")] for each in found)
+    rows = (
+        [
+            str(each["name"]),
+            str(each["networks"]),
+            f"{each['place']}: {each['title']}" if each["place"] else str(each["title"]),
+        ]
+        for each in found
+    )
     write_table(columns, rows)
 
 

@@ -1,4 +1,4 @@
-"""A folder with the images of CIFAR and Tiny ImageNet as they are published, but very few."""
+"""A folder with the images of CIFAR, Tiny ImageNet and ImageNet, in published layouts, but few."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from ranspec.runtime.archives import CIFAR
 from tests.runtime.test_archives import write_cifar
 
 CLASSES = 200
+FEW_CLASSES = 4
+"""Of ImageNet."""
 
 
 def write_images(folder: Path) -> Path:
-    """Write 35 images to train on and 7 to test on of CIFAR, 200 and 200 of Tiny ImageNet."""
+    """Write 35 images to train on and 7 to test on of CIFAR, one of each class of the others."""
     for layouts in CIFAR.values():
         write_cifar(folder, layouts[0])
     home = folder / "tiny-imagenet-200"
@@ -27,6 +29,9 @@ def write_images(folder: Path) -> Path:
         _write(home / "val" / "images" / f"val_{index}.JPEG", pixels[-1 - index])
         lines.append(f"val_{index}.JPEG\t{name}\t0\t0\t63\t63\n")
     (home / "val" / "val_annotations.txt").write_text("".join(lines))
+    for name, values in zip(names[:FEW_CLASSES], pixels, strict=False):
+        for split in ("train", "val"):
+            _write(folder / split / name / f"{split}.JPEG", values.repeat(4, 0).repeat(4, 1))
     return folder
 
 

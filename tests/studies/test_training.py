@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from ranspec.spec import load_spec
 from ranspec.spec.writer import flow
 from ranspec.studies.loader import available_studies, load_study
 from ranspec.studies.model import Entry
-from tests.studies.images import write_images
+from tests.studies.images import FEW_CLASSES, write_images
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
@@ -32,20 +33,29 @@ SMALLEST = {
 ONE_STEP = "1/99999999"
 
 
-def chosen() -> list[tuple[str, Entry]]:
-    names = available_studies() if "EXHAUSTIVE" in os.environ else list(SMALLEST)
-    return [
-        (name, entry)
-        for name in names
-        for entry in load_study(name).study.entries
-        if len(names) > len(SMALLEST) or entry.name == SMALLEST[name]
-    ]
+def entries_of(studies: Iterable[str]) -> list[tuple[str, Entry]]:
+    """Return the networks of studies, those that several have once."""
+    found: dict[object, tuple[str, Entry]] = {}
+    for name in studies:
+        for entry in load_study(name).study.entries:
+            found.setdefault((entry.spec, entry.set), (name, entry))
+    return list(found.values())
+
+
+def smallest() -> list[tuple[str, Entry]]:
+    return [each for each in entries_of(SMALLEST) if SMALLEST[each[0]] == each[1].name]
+
+
+def study_of(entries: Iterable[tuple[str, Entry]]) -> str:
+    heading = "title: Of each source\nsource: these tests\nentries:\n"
+    return heading + "".join(of_few_images(*each) for each in entries)
 
 
 def of_few_images(name: str, entry: Entry) -> str:
     """Return an entry whose recipe is made for the few images that there are here."""
     train = load_spec(entry.spec, entry.set).spec.train
     few = ["train.batch_size=4", *(["train.validation=4"] if train.validation else [])]
+    few += [f"classes={FEW_CLASSES}"] if train.data == "imagenet" else []
     printed = {measure: said.figure for measure, said in entry.printed.figures().items()}
     said = {
         "row": f"{name}: {entry.name}",
@@ -56,13 +66,19 @@ def of_few_images(name: str, entry: Entry) -> str:
     return f"  - {flow(said)}\n"
 
 
+def test_all_networks_of_all_tables_are_one_study(tmp_path: Path) -> None:
+    entries = entries_of(available_studies())
+    path = tmp_path / "all.yaml"
+    path.write_text(study_of(entries))
+    assert len(load_study(path).study.entries) == len(entries) > 60
+
+
 def test_every_table_trains_and_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    entries = chosen()
-    heading = "title: Of each source\nsource: these tests\nentries:\n"
-    Path("sources.yaml").write_text(heading + "".join(of_few_images(*each) for each in entries))
+    entries = entries_of(available_studies()) if "EXHAUSTIVE" in os.environ else smallest()
+    Path("sources.yaml").write_text(study_of(entries))
     images = write_images(tmp_path / "images")
     options = ["--scale", ONE_STEP, "--data-dir", str(images), "--jobs", "2"]
     ran = CliRunner().invoke(app, ["study", "run", "sources.yaml", *options])
