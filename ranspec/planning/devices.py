@@ -94,7 +94,7 @@ def alike(kind: str) -> tuple[str, ...]:
         case "norm" | "normalize" | "standardize":
             return kind, "batch_norm"
         case _:
-            return kind, "add", "relu"
+            return kind, "relu"
 
 
 def power_law(points: tuple[Measured, ...], at: float) -> float:

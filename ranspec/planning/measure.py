@@ -23,7 +23,7 @@ from typing import Any
 from ranspec.codegen.backend import Backend, installed_backends, require_installed
 from ranspec.codegen.render import render_files
 from ranspec.planning.devices import Device, DeviceError, Link, Machine, Software
-from ranspec.planning.micro import POINTS, Micro
+from ranspec.planning.micro import ELEMENTS, POINTS, Micro
 from ranspec.planning.roofline import Roofline, total_times
 from ranspec.planning.timing import Request, Subject, Timings
 from ranspec.planning.work import LayerWork, network_work
@@ -197,24 +197,23 @@ def fitted(
         added = Counter(work)
         added.subtract(Counter(base))
         longer = measured[point] - measured[point.base]
-        if point.kind == "start":
+        if not (kinds := ELEMENTS[point.element].kinds):
             started = sum(count * _starts(layer) for layer, count in added.items())
             start = max(0.0, longer / started)
             step = max(0.0, measured[point.base] - start * sum(map(_starts, base)))
             software = software.model_copy(update={"start": start, "step": step})
             continue
-        added = Counter({layer: count for layer, count in added.items() if count})
-        own = {layer: count for layer, count in added.items() if layer.kind == point.kind}
-        others = {layer: count for layer, count in added.items() if layer.kind != point.kind}
+        own = Counter({layer: count for layer, count in added.items() if layer.kind in kinds})
+        others = Counter({layer: added[layer] for layer in added if layer not in own})
         known = Roofline(device, software, "float32")
         alone = Roofline(device, software.model_copy(update={"slowness": {}}), "float32")
         started_in = software.start * sum(count * _starts(layer) for layer, count in own.items())
         roofline = sum(total_times(own, point.batch, alone)) - started_in
         rest = sum(total_times(others, point.batch, known)) + started_in
-        if roofline > 0:
-            slowness = max(LEAST_SLOWNESS, (longer - rest) / roofline)
-            (channels,) = {layer.channels for layer in own}
-            software = with_slowness(software, point.kind, channels, slowness)
+        slowness = max(LEAST_SLOWNESS, (longer - rest) / roofline)
+        for kind in kinds:
+            channels = max(layer.channels for layer in own if own[layer] and layer.kind == kind)
+            software = with_slowness(software, kind, channels, slowness)
     return software
 
 

@@ -1,7 +1,7 @@
 """Small networks of one kind of operation each, to learn how fast a framework computes it.
 
-Each has an element some times more than another, its base, so that the difference of their times is
-that of the element. None is a network that anyone trains.
+Each has an element some times more than its base, so that the difference of their times is that of
+the element. None is a network that anyone trains.
 """
 
 from __future__ import annotations
@@ -32,67 +32,51 @@ def _pointwise(b: Builder, x: Value, name: str) -> Value:
     return b.convolution(f"{name}_out", inner, x.channels, kernel=1)
 
 
-def _norm(b: Builder, x: Value, name: str) -> Value:
-    return b.batch_norm(name, x)
-
-
 def _norm_relu(b: Builder, x: Value, name: str) -> Value:
     return b.norm_relu(name, x)
 
 
-def _norm_add(b: Builder, x: Value, name: str) -> Value:
-    return b.add(x, b.batch_norm(name, x))
+def _down_and_up(b: Builder, x: Value, name: str) -> Value:
+    """A level of a mask: a pooling, an interpolation to the size before, and a sum."""
+    return b.add(x, b.resize(b.max_pool(x, 3, 2, 1), x, "bilinear", True))
 
 
-def _norm_sigmoid(b: Builder, x: Value, name: str) -> Value:
-    return b.sigmoid(b.batch_norm(name, x))
-
-
-def _norm_gate(b: Builder, x: Value, name: str) -> Value:
-    return b.gate(b.batch_norm(name, x), x, "residual")
-
-
-def _resize(b: Builder, x: Value, name: str) -> Value:
-    small = b.subsample(x, Dimension(2))
-    return b.add(x, b.resize(small, x, "bilinear", True))
-
-
-def _nearest(b: Builder, x: Value, name: str) -> Value:
-    small = b.subsample(x, Dimension(2))
-    return b.add(x, b.resize(small, x, "nearest", False))
-
-
-def _pool(b: Builder, x: Value, name: str) -> Value:
-    small = b.max_pool(x, 3, 2, 1)
-    return b.add(x, b.resize(small, x, "bilinear", True))
+def _down_and_nearest(b: Builder, x: Value, name: str) -> Value:
+    return b.add(x, b.resize(b.max_pool(x, 3, 2, 1), x, "nearest", False))
 
 
 def _unit(b: Builder, x: Value, name: str) -> Value:
-    return b.relu(b.batch_norm(f"{name}_norm", b.convolution(name, x, x.channels, kernel=1)))
+    return b.norm_relu(f"{name}_norm", b.convolution(name, x, x.channels, kernel=1))
 
 
-ELEMENTS: Mapping[str, Callable[[Builder, Value, str], Value]] = {
-    "start": _unit,
-    "convolution": _convolution,
-    "grouped convolution": _grouped,
-    "pointwise convolution": _pointwise,
-    "batch_norm": _norm,
-    "relu": _norm_relu,
-    "add": _norm_add,
-    "sigmoid": _norm_sigmoid,
-    "gate": _norm_gate,
-    "resize": _resize,
-    "nearest resize": _nearest,
-    "max_pool": _pool,
+@dataclass(frozen=True, slots=True)
+class Element:
+    """What is repeated, and the kinds of operation that are taken to be equally slow in it.
+
+    What it has besides is known from elements before it. Operations that always come together are
+    solved together: the time of one alone would be a small difference of large ones.
+    """
+
+    add: Callable[[Builder, Value, str], Value]
+    kinds: tuple[str, ...]
+
+
+ELEMENTS: Mapping[str, Element] = {
+    "start": Element(_unit, ()),
+    "convolution": Element(_convolution, ("convolution",)),
+    "grouped": Element(_grouped, ("grouped convolution",)),
+    "pointwise": Element(_pointwise, ("pointwise convolution",)),
+    "norm": Element(_norm_relu, ("batch_norm", "relu")),
+    "mask": Element(_down_and_up, ("max_pool", "resize")),
+    "nearest": Element(_down_and_nearest, ("nearest resize",)),
 }
-"""What is repeated to learn of a kind; those that it needs besides come before it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Micro:
     """A point to measure: an element repeated `times` on maps of a size; never, in its base."""
 
-    kind: str
+    element: str
     channels: int
     size: int
     batch: int
@@ -101,7 +85,7 @@ class Micro:
     @property
     def base(self) -> Micro:
         """What is left without the element, the same for all kinds."""
-        return replace(self, kind=BASE, times=0)
+        return replace(self, element=BASE, times=0)
 
     @property
     def input(self) -> tuple[int, int, int]:
@@ -109,19 +93,21 @@ class Micro:
 
     def graph(self) -> Graph:
         """Return the network."""
-        call = _repeated(kind=self.kind, channels=self.channels, times=self.times, classes=CLASSES)
+        call = _repeated(
+            element=self.element, channels=self.channels, times=self.times, classes=CLASSES
+        )
         return Graph("micro", Tracer(SETTINGS).trace(call, [self.input]))
 
 
 @block
 def _repeated(
-    b: Builder, x: Value, *, kind: str, channels: Dimension, times: int, classes: Dimension
+    b: Builder, x: Value, *, element: str, channels: Dimension, times: int, classes: Dimension
 ) -> Value:
     """A network of one element."""
     b.variant("Micro")
     x = b.convolution("stem", x, channels, kernel=1)
     for number in range(times):
-        x = ELEMENTS[kind](b, x, f"layer{number}")
+        x = ELEMENTS[element].add(b, x, f"layer{number}")
     # Else the mean's gradient, one number repeated, would go on into the elements.
     return b.linear("classifier", b.global_average_pool(b.relu(x)), classes)
 
@@ -132,20 +118,15 @@ POINTS = (
     Micro("convolution", 16, 32, 32),
     Micro("convolution", 64, 16, 32),
     Micro("convolution", 256, 8, 16),
-    Micro("grouped convolution", 128, 16, 8),
-    Micro("pointwise convolution", 16, 32, 32),
-    Micro("pointwise convolution", 64, 32, 32),
-    Micro("pointwise convolution", 256, 16, 16),
-    Micro("pointwise convolution", 1024, 8, 16),
-    Micro("batch_norm", 16, 32, 32),
-    Micro("batch_norm", 64, 32, 32),
-    Micro("batch_norm", 256, 16, 16),
-    Micro("relu", 64, 32, 32),
-    Micro("add", 64, 32, 32),
-    Micro("sigmoid", 64, 32, 32),
-    Micro("gate", 64, 32, 32),
-    Micro("resize", 64, 32, 32),
-    Micro("nearest resize", 64, 32, 32),
-    Micro("max_pool", 64, 32, 32),
+    Micro("grouped", 128, 16, 8),
+    Micro("pointwise", 16, 32, 32),
+    Micro("pointwise", 64, 32, 32),
+    Micro("pointwise", 256, 16, 16),
+    Micro("pointwise", 1024, 8, 16),
+    Micro("norm", 16, 32, 32),
+    Micro("norm", 64, 32, 32),
+    Micro("norm", 256, 16, 16),
+    Micro("mask", 64, 32, 32),
+    Micro("nearest", 64, 32, 32),
 )
 """What is measured, in the order in which it is solved."""

@@ -87,8 +87,9 @@ def take_turns(steps: Sequence[Step], limit: float) -> tuple[tuple[float, ...], 
     """
     clock = time.process_time if cores() == 1 else time.perf_counter
     times: list[list[float]] = [[] for _ in steps]
-    end = time.monotonic() + limit
-    while len(times[0]) < TURNS or time.monotonic() < end:
+    end, turns = time.monotonic() + limit, 0
+    while turns < TURNS or time.monotonic() < end:
+        turns += 1
         for step, found in zip(steps, times, strict=True):
             start = clock()
             step()
