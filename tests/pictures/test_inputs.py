@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from ranspec.pictures import inputs
-from ranspec.pictures.inputs import InputError, network_input, read_images
-from ranspec.runtime.data import DataError, Statistics
+from ranspec.pictures.inputs import InputError, find_statistics, network_input, read_images
+from ranspec.runtime.data import DataError, DataOptions, Statistics, measure
 from ranspec.spec import load_spec
 from tests.verify.networks import TINY
 
@@ -76,3 +76,36 @@ def test_statistics_of_other_images_are_refused(photograph: Path) -> None:
     other = Statistics(np.zeros((32, 32, 3)), np.ones((1, 1, 3)))
     with pytest.raises(InputError, match=r"of images of \[32, 32, 3\].* takes \[9, 10, 3\]"):
         network_input(images, other, np.float32)
+
+
+@pytest.mark.parametrize("normalization", ["unit", "pixel_mean", "channel_mean_std"])
+def test_without_statistics_those_of_the_data_or_of_the_images_are_taken(
+    photograph: Path, tmp_path: Path, normalization: str
+) -> None:
+    spec = load_spec(TINY, [f"train.normalization={normalization}"]).spec
+    generator = np.random.default_rng(2)
+    for part in ("train", "test"):
+        for name in "abcde":
+            folder = tmp_path / "data" / part / name
+            folder.mkdir(parents=True)
+            pixels = generator.integers(0, 256, (9, 10, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(folder / "one.png")
+    images = read_images(spec, [photograph])
+    kind = "unit" if normalization == "unit" else "channel_mean_std"
+    own = measure([images.values.astype(np.uint8)], kind, colors=False)
+
+    found, right = find_statistics(spec, None, DataOptions(), images)
+    assert right == (normalization == "unit")
+    assert np.array_equal(found.mean, own.mean)
+    assert (found.scale == (own.scale if normalization == "channel_mean_std" else 1)).all()
+
+    options = DataOptions(data_dir=tmp_path / "data", cache_dir=tmp_path / "cache")
+    found, right = find_statistics(spec, None, options, images)
+    paths = [tmp_path / "data" / "train" / name / "one.png" for name in "abcde"]
+    training = read_images(spec, paths).values.astype(np.uint8)
+    expected = measure([training], normalization, colors=False)
+    assert right
+    assert np.allclose(found.mean, expected.mean)
+    assert np.allclose(found.scale, expected.scale)
+
+    assert find_statistics(spec, STATISTICS, options, images) == (STATISTICS, True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 
@@ -29,6 +30,14 @@ def test_its_examples_have_options_that_there_are(example: list[str]) -> None:
 def test_the_receptive_fields_that_it_shows_are_those_of_the_network() -> None:
     (command, printed) = re.findall(r"```\n\$ ranspec (fields .*?)\n(.*?)```", PAGE, re.DOTALL)[0]
     assert CliRunner().invoke(app, command.split()).stdout == printed
+
+
+def test_its_python_measures_what_the_command_does(capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(compile(code, "pictures.md", "exec"), {})
+    command = ["response", "attention_digits", "--count", "100", "--format", "json"]
+    (found,) = json.loads(CliRunner().invoke(app, command).stdout)["networks"]
+    assert capsys.readouterr().out == f"{found['mean_absolute_response']}\n"
 
 
 def test_links_lead_somewhere() -> None:
