@@ -23,9 +23,9 @@ NETWORKS = {
     "attention_digits": 64,
     "yeah2020/attention56_cifar": 64,
     "attention56_cifar": 32,
-    "attention92_cifar": 32,
+    "attention92_cifar": 16,
     "baselines/resnet56_cifar": 64,
-    "attention56_imagenet": 4,
+    "attention56_imagenet": 1,
 }
 """Networks, and how many images they are given at once."""
 HEADER = "| network | images | framework | predicted | measured | error | memory | measured |"
@@ -48,7 +48,7 @@ def main() -> None:
 
 def row(name: str, backend: str, device: str, seconds: float) -> str:
     """Return what was predicted of a network and what was measured, as a row of Markdown."""
-    loaded, batch = load_spec(name), NETWORKS.get(name, 32)
+    loaded, batch = load_spec(name), NETWORKS.get(name, 16)
     plans = plan_training(loaded, load_device(device), batch=batch)
     (plan,) = (item for item in plans if item.software_name == backend)
     timings = time_network(load_backend(backend), loaded, batch, seconds)

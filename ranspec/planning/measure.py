@@ -30,7 +30,7 @@ from ranspec.planning.work import LayerWork, network_work
 from ranspec.spec import LoadedSpec, load_spec
 from ranspec.verify.processes import cores, write_folder
 
-RECIPE = "attention_digits"
+RECIPE = "attention56_cifar"
 """The spec whose recipe small networks are trained by; its network is not measured."""
 SECONDS = 20.0
 """How long a framework's steps take turns."""
@@ -121,10 +121,12 @@ def measure_software(
     """Return what a framework reaches, from the least time of each small network."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        loaded = load_spec(RECIPE)
         networks = tuple(dict.fromkeys(net for point in points for net in (point.base, point)))
         subjects = []
         for number, network in enumerate(networks):
+            loaded = load_spec(
+                RECIPE, [f"input={{height: {network.size}, width: {network.size}, channels: 3}}"]
+            )
             code = folder / f"network{number}"
             write_folder(code, render_files(loaded, backend, graph=network.graph()))
             subjects.append(Subject(str(code), network.input, network.batch))
@@ -132,7 +134,7 @@ def measure_software(
     measured = {
         network: min(found) for network, found in zip(networks, timings.seconds, strict=True)
     }
-    return fitted(points, measured, device, fused=timings.fused, memory=float(timings.memory))
+    return fitted(points, measured, device, fused=timings.fused, memory=float(timings.framework))
 
 
 def time_network(backend: Backend, loaded: LoadedSpec, batch: int, seconds: float) -> Timings:
@@ -176,7 +178,7 @@ def time_steps(
         said = errors.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         raise DeviceError("\n".join([f"{backend.title} could not be measured:", *said[-5:]]))
     found: dict[str, Any] = json.loads(Path(request.result).read_text(encoding="utf-8"))
-    return Timings(tuple(map(tuple, found["seconds"])), found["memory"], found["fused"])
+    return Timings(**{**found, "seconds": tuple(map(tuple, found["seconds"]))})
 
 
 def fitted(

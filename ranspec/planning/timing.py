@@ -46,14 +46,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds of each step of each subject; the most memory that the process had, in bytes.
-
-    `fused` tells whether its framework computes runs of element-wise operations at once.
-    """
+    """Seconds of each step of each subject."""
 
     seconds: tuple[tuple[float, ...], ...]
+    framework: int
+    """The most bytes that the process had when the first subject had taken its first steps."""
     memory: int
+    """The most bytes that it ever had."""
     fused: bool
+    """Whether its framework computes runs of element-wise operations at once."""
 
 
 def main(open_step: Callable[[ModuleType, Subject], Step], *, fused: bool) -> None:
@@ -63,11 +64,16 @@ def main(open_step: Callable[[ModuleType, Subject], Step], *, fused: bool) -> No
         Subject(item["folder"], tuple(item["input"]), item["batch_size"])
         for item in data["subjects"]
     )
-    steps = [opened(subject, open_step) for subject in subjects]
-    seconds = take_turns(steps, data["seconds"])
-    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    found = Timings(seconds, memory, fused)
+    first = opened(subjects[0], open_step)
+    framework = most_memory()
+    steps = [first, *(opened(subject, open_step) for subject in subjects[1:])]
+    found = Timings(take_turns(steps, data["seconds"]), framework, most_memory(), fused)
     Path(data["result"]).write_text(json.dumps(asdict(found)), encoding="utf-8")
+
+
+def most_memory() -> int:
+    """Return the most bytes that this process has had."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def opened(subject: Subject, open_step: Callable[[ModuleType, Subject], Step]) -> Step:

@@ -121,6 +121,11 @@ class _Item:
         return [prod(shape) for shape in self.layer.inputs]
 
     @property
+    def uses(self) -> list[bool]:
+        """Whether the values of each input are used, not its size alone."""
+        return [reach.neighbours is not None for reach in self.operation.reach(self.layer.inputs)]
+
+    @property
     def is_view(self) -> bool:
         """Whether it only gives values another shape, which moves nothing."""
         moves = self.elementwise or self.operation.flops(self.layer.inputs, self.layer.output)
@@ -146,8 +151,8 @@ class _Flow:
     def from_memory(self, item: _Item) -> list[int]:
         """Return how many values an item reads of each input."""
         return [
-            0 if self.hands_on(value, item) else size
-            for value, size in zip(item.inputs, item.sizes, strict=True)
+            0 if self.hands_on(value, item) or not used else size
+            for value, size, used in zip(item.inputs, item.sizes, item.uses, strict=True)
         ]
 
     def in_memory(self, value: int) -> int:
@@ -180,8 +185,9 @@ def _flow(graph: Graph, fused: bool) -> _Flow:
     follow(graph.root, [IMAGES])
     readers: dict[int, list[_Item]] = {}
     for item in items:
-        for value in item.inputs:
-            readers.setdefault(value, []).append(item)
+        for value, used in zip(item.inputs, item.uses, strict=True):
+            if used:
+                readers.setdefault(value, []).append(item)
     return _Flow(items, {item.output: item for item in items}, readers, fused)
 
 

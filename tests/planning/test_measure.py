@@ -102,7 +102,7 @@ def test_generated_code_is_timed_in_a_process_of_its_own() -> None:
     pytest.importorskip("torch")
     timings = time_network(load_backend("torch"), load_spec("attention_digits"), 2, 0.0)
     assert all(0 < time < 60 for time in timings.seconds[0])
-    assert timings.memory > 1e8
+    assert 1e8 < timings.framework <= timings.memory
     assert not timings.fused
 
 

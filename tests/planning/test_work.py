@@ -71,6 +71,20 @@ def test_gradients_of_several_readers_are_added_up() -> None:
     assert first.backward.values == 3 * MAP + MAP + MAP
 
 
+@block
+def enlarged(b: Builder, x: Value, *, channels: Dimension) -> Value:
+    """A pooling, and an interpolation back to the size before."""
+    x = b.convolution("first", x, channels, kernel=1)
+    return b.resize(b.max_pool(x, 2, 2, 0), x, "bilinear", True)
+
+
+def test_an_input_that_only_gives_a_size_is_not_read() -> None:
+    layers = work_of(enlarged, fused=False)
+    assert layers["resize1"].forward.values == MAP // 4 + MAP
+    assert layers["resize1"].backward.values == MAP // 4 + MAP
+    assert layers["first"].backward.values == 2 * MAP
+
+
 def test_a_sum_hands_its_gradient_on() -> None:
     assert work_of(unit, fused=False)["add1"].backward == Work()
     assert work_of(unit, fused=True)["add1"].forward.values == 2 * MAP
