@@ -58,7 +58,7 @@ def contenders(batch_size: int) -> dict[str, Callable[[], object]]:
     settings = train.Settings(batch_size=batch_size, iterations=10**9)
     size = {"height": recipe.HEIGHT, "width": recipe.WIDTH, "channels": recipe.CHANNELS}
     dataset = synthetic(40 * batch_size, classes=recipe.CLASSES, **size)
-    place = choose_place(settings, batch_size)
+    place = choose_place(settings)
     known = measure([dataset.images], "channel_mean_std", colors=False)
     data = DeviceData(dataset, known, place)
     batches = data.ahead(recipe.draw, settings, range(10**9))

@@ -13,7 +13,7 @@ def open_step(train: ModuleType, subject: Subject) -> Step:
 
     height, width, channels = subject.input
     settings = train.Settings(batch_size=subject.batch_size)
-    place = train.choose_place(settings, subject.batch_size)
+    place = train.choose_place(settings)
     model = place.put(train.make_model(settings)).train()
     optimizer = train.make_optimizer(model, settings)
     images = torch.randn(subject.batch_size, channels, height, width, dtype=place.dtype)

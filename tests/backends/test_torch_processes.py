@@ -149,7 +149,7 @@ def test_a_batch_that_cannot_be_divided_is_refused(built: Path) -> None:
     process = start(built, "train.py", RANK="0", WORLD_SIZE="3")
     _, errors = process.communicate()
     assert process.returncode == 2
-    assert errors == "error: --batch-size 16: not a multiple of 3 processes\n"
+    assert errors == "error: --batch-size 16: cannot be divided among 3 processes\n"
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ BATCHES = {
 import torch, recipe
 from data import Statistics
 from devices import DeviceData, choose_place
-data = DeviceData(dataset, Statistics(*constants), choose_place(settings, 16))
+data = DeviceData(dataset, Statistics(*constants), choose_place(settings))
 images, labels = [], []
 for pixels, targets, draws in data.ahead(recipe.draw, settings, range(3)):
     batch = recipe.training_images(pixels, draws, data.statistics, settings)

@@ -10,6 +10,7 @@ import threading
 import time
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from PIL import Image
 from ranspec.runtime.data import DataError
 from ranspec.runtime.images import ImageFiles
 from ranspec.runtime.sampling import batch_indices, crop_boxes
-from ranspec.runtime.streaming import StreamedDataset, ahead, rows
+from ranspec.runtime.streaming import StreamedDataset, ahead, rows, rows_together
 
 
 def own_threads() -> list[threading.Thread]:
@@ -129,6 +130,22 @@ class Draws(NamedTuple):
     indices: NDArray[np.int32]
     offsets: NDArray[np.int32]
     seed: int
+
+
+@pytest.mark.parametrize(
+    ("recipe", "together"),
+    [
+        ({}, 1),
+        ({"micro_batches": 3}, 3),
+        ({"mixup": 0.2}, 2),
+        ({"mixup": 0.0}, 1),
+        ({"cutmix": 1.0, "micro_batches": 3}, 6),
+    ],
+)
+def test_parts_and_pairs_of_a_batch_stay_on_one_device(
+    recipe: dict[str, float], together: int
+) -> None:
+    assert rows_together(SimpleNamespace(**recipe)) == together
 
 
 def test_each_process_takes_its_own_rows_of_the_draws() -> None:
@@ -277,6 +294,7 @@ def test_grey_files_are_read_in_colour(tmp_path: Path) -> None:
 LIMITED = """
 import resource, sys, threading
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 from ranspec.runtime.images import ImageFiles
 from ranspec.runtime.sampling import batch_indices, crop_boxes

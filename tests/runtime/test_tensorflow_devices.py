@@ -150,7 +150,7 @@ def test_local_batch_norm_is_another_run(built: Path, alone: Tensors) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--devices", "3"), "--batch-size 16: cannot be divided among 3 devices, 2 parts each"),
+        (("--devices", "3"), "cannot be divided among 3 devices, each with a multiple of 2 images"),
         (("--devices", "2", "--xla", "on"), "--xla on: XLA compiles for one device"),
         (("--device", "gpu"), "TensorFlow finds no GPU"),
     ],

@@ -183,7 +183,7 @@ def test_weights_are_float32_or_better(
 ) -> None:
     with imported(built) as code:
         settings = code.train.Settings(device="cpu", precision=precision)
-        place = code.train.choose_place(settings, settings.batch_size)
+        place = code.train.choose_place(settings)
         model = place.put(code.train.make_model(settings))
         seen = []
         for module in model.modules():

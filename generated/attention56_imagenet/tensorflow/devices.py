@@ -23,7 +23,7 @@ from layers import norm_locally
 from report import Predictions
 from run import INTERRUPTED
 from settings import Positive, fail
-from streaming import Ahead, StreamedDataset, ahead, rows
+from streaming import Ahead, StreamedDataset, ahead, rows, rows_together
 
 UNPROFILED = 3
 """Calls before a profile: they compile."""
@@ -126,9 +126,10 @@ class Devices:
         """Have a model compute as the settings say; exit where a batch cannot be shared out."""
         if settings.local_batch_norm:
             norm_locally(model)
-        parts = getattr(settings, "micro_batches", 1)
-        if settings.batch_size % (self.replicas * parts):
-            shares = f"{self.replicas} devices" + (f", {parts} parts each" if parts > 1 else "")
+        together = rows_together(settings)
+        if settings.batch_size % (self.replicas * together):
+            each = f", each with a multiple of {together} images" if together > 1 else ""
+            shares = f"{self.replicas} devices{each}"
             fail(f"--batch-size {settings.batch_size}: cannot be divided among {shares}")
 
     def evaluation_size(self, settings: Any) -> int:

@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from math import lcm
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
@@ -98,6 +99,16 @@ def rows(draws: Draws, process: int, processes: int) -> Draws:
         return value[process * count : (process + 1) * count]
 
     return type(draws)(*map(cut, draws))
+
+
+def rows_together(settings: Any) -> int:
+    """Return of how many rows each device's share of a batch has to be a multiple.
+
+    They are cut into parts whose gradients are added up, and mixed in pairs.
+    """
+    parts = getattr(settings, "micro_batches", 1)
+    mixed = getattr(settings, "mixup", 0) or getattr(settings, "cutmix", 0)
+    return lcm(parts, 2 if mixed else 1)
 
 
 def available_cores() -> int:

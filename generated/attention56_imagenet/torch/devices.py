@@ -17,7 +17,7 @@ from processes import Processes, share_statistics
 from report import Predictions
 from run import Run
 from settings import Count, Positive, fail
-from streaming import StreamedDataset, ahead, rows
+from streaming import StreamedDataset, ahead, rows, rows_together
 
 Draws = TypeVar("Draws", bound=tuple[Any, ...])
 
@@ -87,17 +87,19 @@ class Place:
         return rows(draws, self.processes.rank, self.processes.count)
 
 
-def choose_place(options: DeviceOptions, batch_size: int, parts: int = 1) -> Place:
+def choose_place(options: Any) -> Place:
     """Meet the other processes, if any, and return where to compute.
 
-    Each process's rows of a batch are cut into `parts`, and mixed in pairs. Exits with 2 where that
-    is not possible, and where there is no GPU but it is asked for.
+    `options` are those of the run with its recipe. Exits with 2 where a batch cannot be shared out,
+    and where there is no GPU but it is asked for.
     """
     processes = Processes.told()
-    if batch_size % (processes.count * parts):
+    together = rows_together(options)
+    if options.batch_size % (processes.count * together):
+        each = f", each with a multiple of {together} images" if together > 1 else ""
         fail(
-            f"--batch-size {batch_size}: not a multiple of {processes.count} processes"
-            + (f" times {parts} parts" if parts > 1 else "")
+            f"--batch-size {options.batch_size}: cannot be divided among "
+            f"{processes.count} processes{each}"
         )
     found = torch.cuda.is_available()
     if options.device == "gpu" and not found:

@@ -177,7 +177,7 @@ def test(model: nn.Module, settings: Settings, place: Place) -> None:
 
 def main(settings: Settings) -> None:
     """Train, or only test."""
-    place = choose_place(settings, settings.batch_size)
+    place = choose_place(settings)
     model = place.put(make_model(settings))
     (test if settings.evaluate else train)(model, settings, place)
     leave()
