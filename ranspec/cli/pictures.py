@@ -20,7 +20,10 @@ def picture_weights(loaded: LoadedSpec, graph: Graph, path: Path | None) -> Trai
     from ranspec.pictures.weights import initial_weights, load_weights
 
     if path is not None:
-        return load_weights(loaded, graph, path)
+        found = load_weights(loaded, graph, path)
+        if found.other_spec:
+            message(f"{path} was trained by a spec that differs from this one, if only in training")
+        return found
     trained = initial_weights(loaded, graph)
     message(f"no checkpoint of {graph.name} given: {trained.origin}, which have learnt nothing")
     return trained

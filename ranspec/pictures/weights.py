@@ -29,12 +29,14 @@ class Trained:
     """The weights of a network, float32 or float64, and where they are from.
 
     `statistics` normalise images as those that the weights were trained on; None if they are not
-    known.
+    known. `other_spec` tells that the weights fit, but were trained by a spec that says otherwise:
+    of the training, or of what has no weights, such as the way of learning.
     """
 
     arrays: Weights
     statistics: Statistics | None
     origin: str
+    other_spec: bool = False
 
     @property
     def dtype(self) -> Any:
@@ -70,8 +72,8 @@ def load_weights(loaded: LoadedSpec, graph: Graph, path: Path) -> Trained:
     if wrong or manifest.network != graph.name:
         more = f"; and {len(wrong) - LISTED:,} more" if len(wrong) > LISTED else ""
         listed = ": " + "; ".join(wrong[:LISTED]) + more if wrong else ""
-        other = f"{manifest.network}, not of {graph.name}"
-        whose = other if manifest.network != graph.name else f"another {graph.name}"
+        named = f"{manifest.network}, not of {graph.name}"
+        whose = named if manifest.network != graph.name else f"another {graph.name}"
         raise WeightsError(f"{file}: weights of {whose}{listed}")
     tested = {name: tensors.get(f"average.{name}", tensors[name]) for name in graph.tensors}
     dtype = np.result_type(np.float32, *{array.dtype for array in tested.values()})
@@ -80,7 +82,8 @@ def load_weights(loaded: LoadedSpec, graph: Graph, path: Path) -> Trained:
         if not np.isfinite(array).all():
             raise WeightsError(f"{file}: tensor {name} has infinite numbers or NaN")
     steps = f"after {manifest.step:,} steps" if manifest.step else f"seed {manifest.seed}"
-    return Trained(arrays, Statistics.from_tensors(tensors), f"{file}, {steps}")
+    other = manifest.digest not in (None, loaded.digest)
+    return Trained(arrays, Statistics.from_tensors(tensors), f"{file}, {steps}", other)
 
 
 def _checkpoint(loaded: LoadedSpec, run: Path) -> Path:

@@ -35,6 +35,16 @@ def test_averages_take_the_place_of_weights_and_statistics_come_along(tmp_path: 
     assert found.origin.endswith("a.safetensors, after 7 steps")
 
 
+@pytest.mark.parametrize("learning", ["residual", "naive"])
+def test_it_is_known_where_another_spec_has_trained_them(tmp_path: Path, learning: str) -> None:
+    path = tmp_path / "weights.safetensors"
+    manifest = Manifest("tiny", step=7, seed=0, batch_size=1, digest=LOADED.digest)
+    save(path, ARRAYS, manifest)
+    changed = load_spec(TINY, [f"attention.learning={learning}"])
+    assert load_weights(changed, GRAPH, path).other_spec == (learning == "naive")
+    assert not load_weights(changed, GRAPH, saved(path, {})).other_spec
+
+
 @pytest.mark.parametrize("stopping", [False, True])
 def test_of_a_run_they_are_those_that_it_was_tested_with(tmp_path: Path, stopping: bool) -> None:
     changes = ["train.validation=5", "train.early_stopping={patience: 1, restore_best: true}"]
