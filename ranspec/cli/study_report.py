@@ -186,10 +186,11 @@ def _figures(entry: Entry) -> dict[str, dict[str, Any]]:
 
 
 def _printed(figures: dict[str, dict[str, Any]]) -> str:
-    from ranspec.studies.writing import MEASURES, number
+    from ranspec.studies.model import MEASURES
 
+    words = {str(measure): title.removesuffix(", %") for measure, title in MEASURES.items()}
     return ", ".join(
-        f"{MEASURES[measure].removesuffix(', %')} {number(said['figure'])} %"  # type: ignore[index]
+        f"{words[measure]} {said['figure']:.2f} %"
         + (" (not comparable)" if said["not_comparable"] else "")
         for measure, said in figures.items()
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -21,6 +21,12 @@ Line = Annotated[str, Field(max_length=200), AfterValidator(_one_line)]
 Measure = Literal["error", "top5_error", "accuracy"]
 """In percent: of the test images that are not in the class given first, not in one of the first
 five, and in the class given first."""
+MEASURES: Mapping[Measure, str] = {
+    "error": "error, %",
+    "top5_error": "top-5 error, %",
+    "accuracy": "accuracy, %",
+}
+"""What is written for each."""
 
 
 class Figure(Model):

@@ -11,8 +11,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from ranspec.studies.jobs import WHOLE
+from ranspec.studies.model import MEASURES
 from ranspec.studies.report import Finding, Report, Run
-from ranspec.studies.writing import MEASURES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

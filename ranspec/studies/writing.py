@@ -8,14 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from ranspec.studies.jobs import WHOLE
-from ranspec.studies.model import Entry, Measure, ResponsePlot, Study, Table
+from ranspec.studies.model import MEASURES, Entry, Measure, ResponsePlot, Study, Table
 from ranspec.studies.report import LEFT_OUT, Finding, Report
 
-MEASURES: Mapping[Measure, str] = {
-    "error": "error, %",
-    "top5_error": "top-5 error, %",
-    "accuracy": "accuracy, %",
-}
 FIGURES = (
     "row", "column", "spec", "overrides", "backend", "measure", "scale", "printed",
     "not_comparable", "mean", "deviation", "difference", "within_deviation", "values", "runs",
