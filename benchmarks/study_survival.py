@@ -67,12 +67,12 @@ def survives(command: list[str], folder: Path, kills: int, seed: int) -> bool:
     outlived, ended = 0, False
     for number in range(kills):
         driver = start([*command, str(root)])
-        time.sleep(draws.uniform(0.1, 0.4) * duration)
+        time.sleep(draws.uniform(0.05, 0.25) * duration)
         what = "driver"
         if number % 2 and (found := trainings(root)):
             victim = found[int(draws.integers(len(found)))]
             os.kill(victim, signal.SIGKILL)
-            time.sleep(draws.uniform(0, 0.1) * duration)
+            time.sleep(draws.uniform(0, 0.05) * duration)
             what = "training, then driver"
         ended = ended or driver.poll() is not None
         driver.kill()
