@@ -30,7 +30,7 @@ Positive = Annotated[float, Field(gt=0.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Seconds = Annotated[float, Field(ge=0.0)]
 Measured = tuple[Annotated[int, Field(ge=1)], Positive]
-"""Channels, and what was measured there."""
+"""An extent, and what was measured there."""
 
 
 class DeviceError(RanspecError):
@@ -69,15 +69,16 @@ class Software(Model):
     memory: Annotated[float, Field(ge=0.0)]
     """Bytes that a process takes before it has any array."""
     slowness: dict[str, tuple[Measured, ...]] = Field(default={})
-    """By kind of operation, at numbers of channels that rise."""
+    """By kind of operation, at extents that rise: numbers of channels of convolutions and linear
+    layers, the narrower the slower; numbers of values of all others, which caches hold or not."""
 
-    def slowness_of(self, kind: str, channels: int) -> float:
+    def slowness_of(self, kind: str, extent: float) -> float:
         """Return the measured slowness of a kind of operation, or of the most alike; else 1.
 
-        Between measured numbers of channels it is that of a power law.
+        Between measured extents it is that of a power law.
         """
         points = next((found for name in alike(kind) if (found := self.slowness.get(name))), ())
-        return power_law(points, channels) if points else 1.0
+        return power_law(points, extent) if points else 1.0
 
 
 def alike(kind: str) -> tuple[str, ...]:

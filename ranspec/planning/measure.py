@@ -214,14 +214,15 @@ def fitted(
         rest = sum(total_times(others, point.batch, known)) + started_in
         slowness = max(LEAST_SLOWNESS, (longer - rest) / roofline)
         for kind in kinds:
-            channels = max(layer.channels for layer in own if own[layer] and layer.kind == kind)
-            software = with_slowness(software, kind, channels, slowness)
+            alike = (layer for layer in own if own[layer] and layer.kind == kind)
+            extent = max(layer.extent(point.batch) for layer in alike)
+            software = with_slowness(software, kind, int(extent), slowness)
     return software
 
 
-def with_slowness(software: Software, kind: str, channels: int, slowness: float) -> Software:
+def with_slowness(software: Software, kind: str, extent: int, slowness: float) -> Software:
     """Return what is known with one more measured point."""
-    points = (*software.slowness.get(kind, ()), (channels, slowness))
+    points = (*software.slowness.get(kind, ()), (extent, slowness))
     more = {**software.slowness, kind: tuple(sorted(points))}
     return software.model_copy(update={"slowness": more})
 

@@ -68,7 +68,7 @@ class LayerTime:
 
 def layer_time(layer: LayerWork, images: float, roofline: Roofline) -> LayerTime:
     """Return how long a layer takes for a number of images, forward and backward."""
-    slowness = roofline.software.slowness_of(layer.kind, layer.channels)
+    slowness = roofline.software.slowness_of(layer.kind, layer.extent(images))
     start = roofline.software.start if layer.starts else 0.0
     seconds = []
     parts: dict[Bound, float] = {"arithmetic": 0.0, "bandwidth": 0.0, "start": 0.0}

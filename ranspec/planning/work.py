@@ -47,12 +47,18 @@ class LayerWork:
     path: str = field(compare=False)
     kind: str
     """What its speed is known by: see `kind_of`."""
-    channels: int
-    """The fewer of those that it reads and writes, of one group: narrow layers are slow."""
+    channels: int | None
+    """Of what multiplies by weights, the fewer of those that a group reads and writes."""
+    size: int
+    """Values of an image in its largest input or output."""
     forward: Work
     backward: Work
     starts: bool
     """Whether it is started by itself: not where it is part of a pass that another began."""
+
+    def extent(self, images: float) -> float:
+        """Return what its slowness depends on: its channels, else its values of all images."""
+        return self.size * images if self.channels is None else self.channels
 
 
 @lru_cache(maxsize=8)
@@ -193,15 +199,15 @@ def _flow(graph: Graph, fused: bool) -> _Flow:
 
 def _layer_work(item: _Item, flow: _Flow) -> LayerWork:
     layer, operation = item.layer, item.operation
-    groups = int(getattr(operation, "groups", 1))
-    channels = max(1, min(layer.inputs[0][-1], layer.output[-1]) // groups)
-    kind = kind_of(operation)
+    channels = None
+    if operation.counts_in_depth:
+        groups = int(getattr(operation, "groups", 1))
+        channels = max(1, min(layer.inputs[0][-1], layer.output[-1]) // groups)
+    known = layer.path, kind_of(operation), channels, max(*item.sizes, prod(layer.output))
     if item.is_view:
-        return LayerWork(layer.path, kind, channels, Work(), Work(), starts=False)
+        return LayerWork(*known, Work(), Work(), starts=False)
     starts = not any(flow.hands_on(value, item) for value in item.inputs)
-    return LayerWork(
-        layer.path, kind, channels, _forward(item, flow), _backward(item, flow), starts
-    )
+    return LayerWork(*known, _forward(item, flow), _backward(item, flow), starts)
 
 
 def _forward(item: _Item, flow: _Flow) -> Work:

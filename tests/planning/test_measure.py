@@ -30,10 +30,10 @@ KNOWN = Software(
     slowness={
         "convolution": ((16, 4.0), (64, 2.0)),
         "pointwise convolution": ((4, 3.0), (16, 1.5)),
-        "batch_norm": ((64, 2.5),),
-        "relu": ((64, 2.5),),
-        "resize": ((64, 5.0),),
-        "max_pool": ((64, 5.0),),
+        "batch_norm": ((64 * 32**3, 2.5),),
+        "relu": ((64 * 32**3, 2.5),),
+        "resize": ((64 * 32**3, 5.0),),
+        "max_pool": ((64 * 32**3, 5.0),),
     },
 )
 
@@ -60,7 +60,9 @@ def seconds(network: Micro, device: Device, software: Software) -> float:
 @pytest.mark.parametrize("fused", [False, True])
 def test_slowness_is_found_again_in_times_that_it_explains(device: Device, fused: bool) -> None:
     known = KNOWN.model_copy(update={"fused": fused})
-    points = tuple(point for point in POINTS if (point.element, point.channels) in SOLVED)
+    points = tuple(
+        point for point in POINTS if (point.element, point.channels) in SOLVED and point.size != 8
+    )
     networks = {network for point in points for network in (point, point.base)}
     times = {network: seconds(network, device, known) for network in networks}
     found = fitted(points, times, device, fused=fused, memory=5e8)

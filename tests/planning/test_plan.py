@@ -45,7 +45,7 @@ def test_a_layer_takes_as_long_as_its_arithmetic_or_its_traffic(device: Device, 
         update={"bandwidth": 1.0, "arithmetic": 0.5, "start": 1e-6, "slowness": {}}
     )
     roofline = Roofline(device, software, "float32")
-    layer = LayerWork("x", "convolution", 64, Work(10**9, 10**5, 10**6), Work(10, 10**6), True)
+    layer = LayerWork("x", "convolution", 64, 1, Work(10**9, 10**5, 10**6), Work(10, 10**6), True)
     time = layer_time(layer, 8, roofline)
     assert time.forward == pytest.approx(8e9 / (19.5e12 / 2) + 1e-6)
     assert time.backward == pytest.approx(8 * 4e6 / 2039e9 + 1e-6)
@@ -57,7 +57,7 @@ def test_a_slow_kind_takes_longer_in_proportion(device: Device, plan: Plan) -> N
     slow = plan.software.model_copy(
         update={"slowness": {"convolution": ((64, 3.0),)}, "start": 0.0}
     )
-    layer = LayerWork("x", "convolution", 64, Work(10**9, 10**5), Work(10**9, 10**5), True)
+    layer = LayerWork("x", "convolution", 64, 1, Work(10**9, 10**5), Work(10**9, 10**5), True)
     fast = slow.model_copy(update={"slowness": {}})
     times = [layer_time(layer, 1, Roofline(device, found, "float32")) for found in (slow, fast)]
     assert times[0].seconds == pytest.approx(3 * times[1].seconds)
