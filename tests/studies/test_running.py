@@ -74,7 +74,7 @@ def test_a_study_of_digits_ended_by_ctrl_c_goes_on(home: Path) -> None:
     with start(home) as process:
         while process.poll() is None:
             time.sleep(0.05)
-            if (found := by_row(root).get("residual")) and found.step >= 2:
+            if (found := by_row(root).get("residual")) and found.steps:  # It has begun.
                 process.send_signal(signal.SIGINT)
                 break
         _, said = process.communicate()
