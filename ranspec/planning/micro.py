@@ -123,7 +123,7 @@ POINTS = (
     Micro("pointwise", 64, 32, 32),
     Micro("pointwise", 256, 16, 16),
     Micro("pointwise", 1024, 8, 16),
-    Micro("norm", 64, 8, 32, times=24),
+    Micro("norm", 64, 8, 32, times=8),
     Micro("norm", 16, 32, 32, times=8),
     Micro("norm", 64, 32, 32),
     Micro("norm", 256, 16, 16, times=4),
