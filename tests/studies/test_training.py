@@ -19,7 +19,7 @@ from ranspec.spec import load_spec
 from ranspec.spec.writer import flow
 from ranspec.studies.loader import available_studies, load_study
 from ranspec.studies.model import Entry
-from tests.studies.images import FEW_CLASSES, write_images
+from tests.studies.images import CLASSES, write_images
 
 pytestmark = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 
@@ -54,8 +54,8 @@ def study_of(entries: Iterable[tuple[str, Entry]]) -> str:
 def of_few_images(name: str, entry: Entry) -> str:
     """Return an entry whose recipe is made for the few images that there are here."""
     train = load_spec(entry.spec, entry.set).spec.train
-    few = ["train.batch_size=4", *(["train.validation=4"] if train.validation else [])]
-    few += [f"classes={FEW_CLASSES}"] if train.data == "imagenet" else []
+    few = ["train.batch_size=2", *(["train.validation=2"] if train.validation else [])]
+    few += [f"classes={CLASSES}"] if "imagenet" in train.data else []
     printed = {measure: said.figure for measure, said in entry.printed.figures().items()}
     said = {
         "row": f"{name}: {entry.name}",
