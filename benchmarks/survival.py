@@ -91,6 +91,7 @@ def disturbed(command: list[str], number: int, moment: Moment, file_size: int = 
     """Start a program, send it a signal at a moment, and return its exit code."""
 
     def limit() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Background jobs ignore it.
         resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
 
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
