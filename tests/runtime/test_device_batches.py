@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,9 +27,9 @@ from ranspec.runtime.sampling import (
     mixup_shares,
     ten_crop_maps,
 )
-from ranspec.spec import load_spec
+from ranspec.spec import available_specs, load_spec, packaged_specs
 
-SPECS = sorted((Path(__file__).parents[2] / "specs").rglob("*.yaml"))
+SPECS = available_specs([packaged_specs()])
 COUNT, HEIGHT, WIDTH = 40, 9, 12
 
 MIXED = (
@@ -182,8 +181,8 @@ print(json.dumps(found))
 def recipes() -> list[tuple[int, str, str]]:
     """Return the distinct augmentations of the shipped specs, and more."""
     found = list(MIXED)
-    for path in SPECS:
-        spec = load_spec(path).spec
+    for name in SPECS:
+        spec = load_spec(name).spec
         augmentation = spec.train.augmentation.model_dump_json(exclude_defaults=True)
         found.append((spec.input.channels, spec.train.normalization, augmentation))
     return list(dict.fromkeys(found))

@@ -198,7 +198,7 @@ def test_a_signal_in_the_last_step_does_not_keep_a_run_from_its_end(
     assert same_result(undisturbed, tmp_path / "run")
 
 
-def test_a_second_interrupt_ends_at_once(tmp_path: Path) -> None:
+def test_a_second_interrupt_ends_at_once(heard: None, tmp_path: Path) -> None:
     after = signalled(25, signal.SIGINT, signal.SIGINT)
     assert exit_code(lambda: train(settings(tmp_path / "run"), after=after)) == 130
     assert newest(tmp_path / "run")[1].step == 20
