@@ -11,6 +11,7 @@ from ranspec.cli.completion import complete_module
 from ranspec.cli.options import (
     DataDirOption,
     ForceOption,
+    ImagesOption,
     PictureWeightsOption,
     SetOption,
     SpecArgument,
@@ -35,16 +36,7 @@ def masks(
         ),
     ],
     overrides: SetOption,
-    images: Annotated[
-        list[Path],
-        typer.Option(
-            "--images",
-            default_factory=list,
-            show_default=False,
-            metavar="IMAGE",
-            help="The same; more may follow it.",
-        ),
-    ],
+    images: ImagesOption,
     modules: Annotated[
         list[str],
         typer.Option(

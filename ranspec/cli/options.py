@@ -100,6 +100,16 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")
 ]
 
+ImagesOption = Annotated[
+    list[Path],
+    typer.Option(
+        "--images",
+        default_factory=list,
+        show_default=False,
+        metavar="IMAGE",
+        help="The same as IMAGE; more may follow it.",
+    ),
+]
 PictureWeightsOption = Annotated[
     Path | None,
     typer.Option(

@@ -13,6 +13,7 @@ from ranspec.cli.completion import complete_spec
 from ranspec.cli.files import refuse_existing, require_suffix, write_whole
 from ranspec.cli.options import (
     DataDirOption,
+    ImagesOption,
     OverwriteOption,
     PictureWeightsOption,
     SetOption,
@@ -42,16 +43,7 @@ def response(
         ),
     ],
     overrides: SetOption,
-    images: Annotated[
-        list[Path],
-        typer.Option(
-            "--images",
-            default_factory=list,
-            show_default=False,
-            metavar="IMAGE",
-            help="The same; more may follow it.",
-        ),
-    ],
+    images: ImagesOption,
     weights: PictureWeightsOption = None,
     against: Annotated[
         str | None,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from keyword import iskeyword
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
 
 
 def _not_reserved(name: str) -> str:
@@ -56,3 +58,21 @@ class Model(BaseModel):
                 if isinstance(part, dict):
                     data[name] = {"kind": field.default.kind, **part}
         return data
+
+
+class Whole(Model):
+    """A whole file of the language, whose parts are to agree."""
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        """Raise `spec_problems`, whose context lists (path, message) pairs."""
+        problems = tuple(self._disagreements())
+        if problems:
+            text = "; ".join(f"{'.'.join(path)}: {message}" for path, message in problems)
+            context = {"problems": problems, "text": text}
+            raise PydanticCustomError("spec_problems", "{text}", context)
+        return self
+
+    def _disagreements(self) -> Iterator[tuple[tuple[str, ...], str]]:
+        """Yield where parts do not agree, as a path of keys, and what is wrong there."""
+        raise NotImplementedError

@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
-from pydantic_core import PydanticCustomError
 
 from ranspec.spec.attention import Attention
-from ranspec.spec.base import Count, Fraction, Identifier, Model, Positive, Rate, Size, Text
+from ranspec.spec.base import Count, Fraction, Identifier, Model, Positive, Rate, Size, Text, Whole
 from ranspec.spec.training import Training
 from ranspec.spec.units import Pool, PreactivationBottleneck, Unit
 
@@ -154,7 +153,7 @@ class BuiltFrom(Model):
     )
 
 
-class Spec(Model):
+class Spec(Whole):
     """One network and its training recipe."""
 
     name: Identifier = Field(
@@ -203,16 +202,6 @@ class Spec(Model):
     parameter_limit: Annotated[int, Field(ge=1, le=10**12)] = Field(
         default=500_000_000, description="A spec with more parameters is refused: raise to allow."
     )
-
-    @model_validator(mode="after")
-    def _fields_agree(self) -> Self:
-        """Raise `spec_problems`, whose context lists (path, message) pairs."""
-        problems = tuple(self._disagreements())
-        if problems:
-            text = "; ".join(f"{'.'.join(path)}: {message}" for path, message in problems)
-            context = {"problems": problems, "text": text}
-            raise PydanticCustomError("spec_problems", "{text}", context)
-        return self
 
     def _disagreements(self) -> Iterator[tuple[tuple[str, ...], str]]:
         for name, stage in self.stages.items():

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import AfterValidator, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, Field
 
-from ranspec.spec.base import Identifier, Model, Text
+from ranspec.spec.base import Identifier, Model, Text, Whole
 
 
 def _one_line(text: str) -> str:
@@ -107,7 +106,7 @@ class ResponsePlot(Model):
 Output = Annotated[Table | ResponsePlot, Field(discriminator="kind")]
 
 
-class Study(Model):
+class Study(Whole):
     """A table or a figure of a paper: which networks are trained, and what is printed for each."""
 
     title: Line = Field(description="What the study shows, in one line.")
@@ -140,16 +139,6 @@ class Study(Model):
         asked = self.output.measures if isinstance(self.output, Table) else ()
         printed = (measure for entry in self.entries for measure in entry.printed.figures())
         return tuple(dict.fromkeys(asked or printed)) or ("error",)
-
-    @model_validator(mode="after")
-    def _agrees(self) -> Self:
-        """Raise `spec_problems`, whose context lists (path, message) pairs."""
-        problems = tuple(self._disagreements())
-        if problems:
-            text = "; ".join(f"{'.'.join(path)}: {message}" for path, message in problems)
-            context = {"problems": problems, "text": text}
-            raise PydanticCustomError("spec_problems", "{text}", context)
-        return self
 
     def _disagreements(self) -> Iterator[tuple[tuple[str, ...], str]]:
         for key, values in (("seeds", self.seeds), ("backends", self.backends)):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ranspec.pages.studies import Trained, jobs_by_spec, trained
 from ranspec.spec import load_spec
 from ranspec.studies.jobs import Job
 from ranspec.studies.results import Result, job_folder, write_job, write_result
-from tests.browser import Browser, browser, needs_browser
+from tests.browser import Browser, needs_browser
 from tests.machine import slowness
 from tests.rendering import loaded
 
@@ -35,19 +34,6 @@ def cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for spec in ("attention56_cifar", LARGE):
         (folder / f"{spec}.html").write_text(card(loaded(spec)), encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-@pytest.fixture
-def page(shared: Browser) -> Browser:
-    shared.resize(1440, 900)
-    shared.prefer("light")
-    return shared
 
 
 def focused(page: Browser) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,7 +11,7 @@ from typer.testing import CliRunner, Result
 
 from ranspec.cli.app import app
 from ranspec.pages.site import site
-from tests.browser import Browser, browser, needs_browser
+from tests.browser import Browser, needs_browser
 from tests.rendering import loaded
 
 SPECS = (
@@ -31,19 +30,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in site({spec: loaded(spec) for spec in SPECS}).items():
         (path / name).write_text(text, encoding="utf-8")
     return path
-
-
-@pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    with browser(tmp_path_factory.mktemp("browser")) as started:
-        yield started
-
-
-@pytest.fixture
-def page(shared: Browser) -> Browser:
-    shared.resize(1440, 900)
-    shared.prefer("light")
-    return shared
 
 
 def links(text: str) -> set[str]:
