@@ -101,15 +101,14 @@ def main() -> None:
         twin = twin_of(name)
         measured = results()[twin] | {"as": twin} if twin else verified(name)
         record = measured | {"key": key, "name": name}
-        RESULTS.parent.mkdir(exist_ok=True)
-        merged = dict(sorted((results() | {name: record}).items()))
-        RESULTS.write_text(json.dumps(merged, indent=1) + "\n", encoding="utf-8")
+        write_results(results() | {name: record})
         done += 1
     known = {
         name: record
         for name, record in results().items()
         if name in names and record["key"] == fingerprint(name)
     }
+    write_results(known)
     TABLE.write_text(table(known, len(names)), encoding="utf-8")
     print(f"{len(known)} of {len(names)} specs are in {TABLE}; {done} verified now")
 
@@ -117,6 +116,12 @@ def main() -> None:
 def results() -> dict[str, Any]:
     """Return what is verified so far."""
     return dict(json.loads(RESULTS.read_text(encoding="utf-8"))) if RESULTS.exists() else {}
+
+
+def write_results(known: dict[str, Any]) -> None:
+    """Keep what is verified."""
+    text = json.dumps(dict(sorted(known.items())), indent=1) + "\n"
+    RESULTS.write_text(text, encoding="utf-8")
 
 
 def twin_of(name: str) -> str | None:
