@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import json
 import re
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ranspec import __version__
+from ranspec.html import page_environment, source_hash
 from ranspec.numbers import integer, megabytes, percent, scaled, shape
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def document(template: str, data: Any = None, /, **context: Any) -> str:
     policy = "; ".join(
         (
             "default-src 'none'",
-            f"style-src 'sha256-{_digest(style)}'",
-            f"script-src 'sha256-{_digest(script)}'",
+            f"style-src '{source_hash(style)}'",
+            f"script-src '{source_hash(script)}'",
             "base-uri 'none'",
             "form-action 'none'",
         )
@@ -71,10 +71,6 @@ def is_own(path: Path) -> bool:
     return mark is not None and hashlib.sha256(text[mark.end() :].encode()).hexdigest() == mark[1]
 
 
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 @cache
 def _asset(name: str) -> str:
     file = files("ranspec.pages") / "templates" / name
@@ -83,16 +79,7 @@ def _asset(name: str) -> str:
 
 @cache
 def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("ranspec.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = page_environment("ranspec.pages")
     environment.filters |= {
         "capital": _capital,
         "exponent": _exponent,

@@ -6,10 +6,10 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.resources import files as files_of
 from typing import TYPE_CHECKING
 
+from ranspec.html import page_environment, source_hash
 from ranspec.pictures.colors import COLORS, LEVELS, colored, photograph, value_range
 from ranspec.pictures.masks import (
     OPACITY,
@@ -102,28 +102,23 @@ def part(masked: Masked) -> Part:
 def render(title: str, parts: Sequence[Part], facts: Sequence[str]) -> str:
     """Return the page; `facts` say what was drawn, and with which weights."""
     import numpy as np
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("ranspec.pictures"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
     script = files_of("ranspec.pictures").joinpath("templates", "masks.js").read_text("utf-8")
     scale = colored(np.arange(LEVELS, dtype=np.float64)[None], (0.0, LEVELS - 1.0))
-    return environment.get_template("masks.html.j2").render(
-        title=title,
-        parts=parts,
-        facts=facts,
-        opacity=round(100 * OPACITY),
-        scale=data_uri(scale),
-        colors=COLORS,
-        script=Markup(script),
-        script_hash="sha256-" + base64.b64encode(sha256(script.encode()).digest()).decode(),
+    return (
+        page_environment("ranspec.pictures")
+        .get_template("masks.html.j2")
+        .render(
+            title=title,
+            parts=parts,
+            facts=facts,
+            opacity=round(100 * OPACITY),
+            scale=data_uri(scale),
+            colors=COLORS,
+            script=Markup(script),
+            script_hash=source_hash(script),
+        )
     )
 
 

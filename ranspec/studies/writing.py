@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from ranspec.html import page_environment
 from ranspec.studies.jobs import WHOLE
 from ranspec.studies.model import MEASURES, Entry, Measure, ResponsePlot, Study, Table
 from ranspec.studies.report import LEFT_OUT, Finding, Report
@@ -75,24 +76,18 @@ def as_csv(report: Report) -> str:
 
 def as_html(report: Report, plots: Mapping[str, str]) -> str:
     """Write a report as a page, with plots as SVG by their titles."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
-        loader=PackageLoader("ranspec.studies"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     first, *others = sheets(report)
-    return environment.get_template("report.html.j2").render(
+    page = page_environment("ranspec.studies").get_template("report.html.j2")
+    text = page.render(
         report=report,
         notes=notes(report),
         first=first,
         plots={title: Markup(svg) for title, svg in plots.items()},
         sheets=others,
     )
+    return text.removesuffix("\n")
 
 
 def notes(report: Report) -> Iterator[str]:
