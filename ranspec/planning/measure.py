@@ -20,7 +20,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from ranspec.codegen.backend import Backend, installed_backends, require_installed
+from ranspec.codegen.backend import (
+    Backend,
+    NotInstalledError,
+    installed_backends,
+    require_installed,
+)
 from ranspec.codegen.render import render_files
 from ranspec.planning.devices import Device, DeviceError, Link, Machine, Software
 from ranspec.planning.micro import ELEMENTS, POINTS, Micro
@@ -46,7 +51,7 @@ def trained_backends() -> list[Backend]:
     for backend in installed_backends():
         try:
             require_installed(backend)
-        except Exception:
+        except NotInstalledError:
             continue
         if backend.trains:
             found.append(backend)
