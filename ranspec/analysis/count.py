@@ -7,7 +7,7 @@ of everything, two for each MAC. Both are for one image, forward.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby
@@ -290,11 +290,16 @@ def _stages(graph: Graph) -> list[Row]:
     rows = []
     for path, group in groupby(_blocks(graph), key=lambda row: row.path.partition(".")[0]):
         members = list(group)
-        names = [(name, len(list(run))) for name, run in groupby(row.op for row in members)]
-        op = ", ".join(name if times == 1 else f"{times} x {name}" for name, times in names)
         cost = sum((row.cost for row in members), Cost())
+        op = contents(row.op for row in members)
         rows.append(Row(path, op, members[-1].output, cost))
     return rows
+
+
+def contents(titles: Iterable[str]) -> str:
+    """Say what a sequence holds: `Projection, 2 x Unit`."""
+    runs = ((title, len(list(run))) for title, run in groupby(titles))
+    return ", ".join(title if times == 1 else f"{times} x {title}" for title, times in runs)
 
 
 def _relative(ours: int, printed: float | None) -> float | None:

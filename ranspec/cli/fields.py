@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from ranspec.cli.completion import complete_module
 from ranspec.cli.files import refuse_existing, require_suffix, write_whole
-from ranspec.cli.options import OverwriteOption, SetOption, SpecArgument, file_option
+from ranspec.cli.options import ModulesOption, OverwriteOption, SetOption, SpecArgument, file_option
 from ranspec.cli.output import Column, message, shape, write_json, write_table
 
 if TYPE_CHECKING:
@@ -32,18 +31,7 @@ COLUMNS = (
 def fields(
     spec: SpecArgument,
     overrides: SetOption,
-    modules: Annotated[
-        list[str],
-        typer.Option(
-            "--module",
-            default_factory=list,
-            show_default=False,
-            metavar="PATH",
-            help="An attention module, such as stage1.1, or a stage; may be repeated; by default "
-            "all of them.",
-            autocompletion=complete_module,
-        ),
-    ],
+    modules: ModulesOption,
     image: Annotated[
         Path | None,
         typer.Option(metavar="IMAGE", help="The image to draw over, by default a grey one."),

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ranspec.cli.completion import complete_module
 from ranspec.cli.options import (
     DataDirOption,
     ForceOption,
     ImagesOption,
+    ModulesOption,
     PictureWeightsOption,
     SetOption,
     SpecArgument,
@@ -37,18 +37,7 @@ def masks(
     ],
     overrides: SetOption,
     images: ImagesOption,
-    modules: Annotated[
-        list[str],
-        typer.Option(
-            "--module",
-            default_factory=list,
-            show_default=False,
-            metavar="PATH",
-            help="An attention module, such as stage1.1, or a stage; may be repeated; by default "
-            "all of them.",
-            autocompletion=complete_module,
-        ),
-    ],
+    modules: ModulesOption,
     weights: PictureWeightsOption = None,
     channels: Annotated[
         str,

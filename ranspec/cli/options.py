@@ -7,7 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
-from ranspec.cli.completion import complete_backend, complete_override, complete_spec
+from ranspec.cli.completion import (
+    complete_backend,
+    complete_module,
+    complete_override,
+    complete_spec,
+)
 from ranspec.cli.files import parse_file, parse_folder
 
 
@@ -100,6 +105,18 @@ ForceOption = Annotated[
     bool, typer.Option("--force", help="Overwrite files that were edited since they were built.")
 ]
 
+ModulesOption = Annotated[
+    list[str],
+    typer.Option(
+        "--module",
+        default_factory=list,
+        show_default=False,
+        metavar="PATH",
+        help="An attention module, such as stage1.1, or a stage; may be repeated; by default "
+        "all of them.",
+        autocompletion=complete_module,
+    ),
+]
 ImagesOption = Annotated[
     list[Path],
     typer.Option(

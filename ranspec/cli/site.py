@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ranspec.cli.card import STUDIES, StudiesOption
-from ranspec.cli.files import parse_folder
-from ranspec.cli.options import ForceOption, OptionalSpecsArgument
+from ranspec.cli.options import ForceOption, OptionalSpecsArgument, folder_option
 from ranspec.cli.output import message, progress
 from ranspec.errors import printable
 
@@ -21,13 +20,7 @@ def site(
     specs: OptionalSpecsArgument,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            parser=parse_folder,
-            help="Where to write it, by default ./site.",
-        ),
+        folder_option("Where to write it, by default ./site."),
     ] = None,
     studies: StudiesOption = None,
     force: ForceOption = False,

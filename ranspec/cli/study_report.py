@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from ranspec.cli.completion import complete_study
-from ranspec.cli.files import parse_folder, write_whole
-from ranspec.cli.options import DataDirOption
+from ranspec.cli.files import write_whole
+from ranspec.cli.options import DataDirOption, folder_option
 from ranspec.cli.output import Column, integer, message, scaled, write, write_json, write_table
 from ranspec.cli.study_options import (
     OnlyOption,
@@ -232,13 +232,9 @@ def report(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            parser=parse_folder,
-            help="Where to write report.md, report.csv and report.html, by default into the folder "
-            "of the results.",
+        folder_option(
+            "Where to write report.md, report.csv and report.html, by default into the folder "
+            "of the results."
         ),
     ] = None,
     data_dir: DataDirOption = None,

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ranspec.cli.files import parse_folder, write_whole
+from ranspec.cli.files import write_whole
+from ranspec.cli.options import folder_option
 from ranspec.cli.output import message, write, write_json
 from ranspec.cli.study_options import (
     OnlyOption,
@@ -73,13 +74,9 @@ def run(
     ] = None,
     folder: Annotated[
         Path | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FOLDER",
-            parser=parse_folder,
-            help="Folder of the results, by default studies/STUDY, with the scale; for Ray and "
-            "SLURM one that all machines see.",
+        folder_option(
+            "Folder of the results, by default studies/STUDY, with the scale; for Ray and "
+            "SLURM one that all machines see."
         ),
     ] = None,
     retries: Annotated[

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from itertools import groupby
 from typing import Any, Literal
 
-from ranspec.analysis.count import Cost, operation_cost
+from ranspec.analysis.count import Cost, contents, operation_cost
 from ranspec.ir.dimension import Dimension
 from ranspec.ir.graph import Graph
 from ranspec.ir.operation import Operation, Sizes
@@ -128,12 +127,6 @@ class _Reader:
         number = self._pool.add(part)
         self._parts[number] = part
         return number
-
-
-def contents(titles: list[str]) -> str:
-    """Say what a sequence holds: `Projection, 2 x Unit`."""
-    runs = ((title, len(list(run))) for title, run in groupby(titles))
-    return ", ".join(title if times == 1 else f"{times} x {title}" for title, times in runs)
 
 
 def attributes(operation: Operation) -> str:
